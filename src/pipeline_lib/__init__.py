@@ -1,0 +1,1 @@
+"""Variance of stochastic gradients against the mini-batch size: exact and simulated."""

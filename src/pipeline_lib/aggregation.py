@@ -1,0 +1,98 @@
+"""Blocks of replicas merged into one variance estimate with its interval, per (init, b, step)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline_lib.artifacts import SCHEMAS, read_provenance, read_table
+from pipeline_lib.errors import ArtifactError
+from pipeline_lib.inference import reliability, variance_interval
+from pipeline_lib.variance import Contributions, pool
+
+_ROW = ["step", "epoch", "quantity", "tensor", "estimator"]
+
+
+def read_blocks(
+    paths: Iterable[Path], expected: Mapping[str, Any]
+) -> dict[tuple[int, int], list[pd.DataFrame]]:
+    """Read statistics of blocks, grouped by (init, b), each group ordered by block.
+
+    Every block must carry the ``expected`` provenance, and no (init, b, seed) may come twice.
+
+    Raises:
+        ArtifactError: names the file and what differs.
+    """
+    seen: dict[tuple[int, int, int], Path] = {}
+    data_seen: dict[str, Path] = {}
+    blocks: dict[tuple[int, int], list[pd.DataFrame]] = {}
+    for path in sorted(paths):
+        frame = read_table(path, "statistics")
+        provenance = read_provenance(path)
+        for key, value in expected.items():
+            if provenance.get(key) != value:
+                raise ArtifactError(
+                    f"{path}: made with {key} {provenance.get(key)!r}, the configuration now gives "
+                    f"{value!r}; remove the file and run again"
+                )
+        block = (provenance["init"], provenance["b"], provenance["seed"])
+        if block in seen:
+            raise ArtifactError(f"{path}: holds the same replicas as {seen[block]}")
+        seen[block] = path
+        data_seen.setdefault(provenance["data_sha256"], path)
+        if len(data_seen) > 1:
+            first, second = data_seen.values()
+            raise ArtifactError(f"{second}: was trained on other data than {first}")
+        blocks.setdefault(block[:2], []).append(frame)
+    return blocks
+
+
+def variance_table(
+    blocks: Mapping[tuple[int, int], Sequence[pd.DataFrame]], level: float
+) -> pd.DataFrame:
+    """Rows of the ``variance`` artefact, with confidence intervals at ``level``.
+
+    Blocks are merged by pooled within-block variance. A step that any replica did not reach has
+    missing numbers; an empty block (b above the number of examples) leaves no row.
+    """
+    parts = [
+        _merged(init, b, frames, level)
+        for (init, b), frames in sorted(blocks.items())
+        if not any(frame.empty for frame in frames)
+    ]
+    if not parts:
+        raise ArtifactError("no block holds an estimate: every batch size is above the data's rows")
+    return pd.concat(parts, ignore_index=True)
+
+
+def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> pd.DataFrame:
+    rows = frames[0][_ROW]
+    if not all(frame[_ROW].equals(rows) for frame in frames):
+        raise ArtifactError(f"blocks of init {init}, b = {b} do not record the same steps")
+    merged = pool([_contributions(frame) for frame in frames])
+    n_diverged = np.sum([frame["n_diverged"] for frame in frames], axis=0)
+    interval = variance_interval(merged.n_replicas, merged.mean, merged.m2, merged.m3, level)
+    max_share, reliable = reliability(merged.n_replicas, merged.mean, merged.max)
+    return rows.assign(
+        init=init,
+        b=b,
+        variance=merged.mean,
+        std_error=interval.std_error,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        n_runs=merged.n_replicas,
+        dof=merged.dof,
+        max_share=max_share,
+        reliable=reliable,
+        n_diverged=n_diverged,
+    )[SCHEMAS["variance"].names]
+
+
+def _contributions(frame: pd.DataFrame) -> Contributions:
+    return Contributions(
+        frame["n_replicas"].to_numpy(np.int64),
+        frame["dof"].to_numpy(np.int64),
+        *(frame[f"contribution_{name}"].to_numpy() for name in ("mean", "m2", "m3", "max")),
+    )

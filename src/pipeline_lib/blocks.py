@@ -1,0 +1,177 @@
+"""One training block: R replicas of one experiment at one batch size, from data to statistics."""
+
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline_lib.artifacts import SCHEMAS
+from pipeline_lib.logs import progress
+from pipeline_lib.models.linear_kernel import KernelState, advance
+from pipeline_lib.models.regression_design import RegressionDesign
+from pipeline_lib.seeding import replica_states, torch_seed
+from pipeline_lib.statistics import (
+    ALL,
+    FULL,
+    STOCHASTIC,
+    DivergenceTracker,
+    GradientRecord,
+    statistics_rows,
+)
+from pipeline_lib.variance import vector_moments
+
+log = logging.getLogger(__name__)
+Floats = NDArray[np.float64]
+
+# Gradients of consecutive steps are summarised together; this bounds the memory they take.
+_CHUNK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """The two tables that a training block leaves behind."""
+
+    statistics: pd.DataFrame
+    divergence: pd.DataFrame
+
+
+def resolve_backend(backend: str) -> str:
+    """``auto`` becomes torch where a CUDA device is visible, else numba.
+
+    The device is looked for without importing torch, which would cost every CPU job a second.
+    """
+    if backend != "auto":
+        return backend
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    has_gpu = os.path.exists("/dev/nvidiactl") and visible not in ("", "-1")
+    return "torch" if has_gpu else "numba"
+
+
+def regression_block(
+    features: Floats,
+    target: Floats,
+    initial_weights: Floats,
+    learning_rates: Floats,
+    batch_size: int,
+    n_replicas: int,
+    stream: np.random.SeedSequence,
+    backend: str = "numba",
+    threads: int = 1,
+) -> BlockResult:
+    """Train ``n_replicas`` runs of linear regression and summarise every step.
+
+    Args:
+        features, target, initial_weights, learning_rates: shapes (n, p), (n,), (p,) and (T,),
+            float64; the loss is the mean over examples.
+        batch_size: mini-batches are uniform without replacement, afresh each iteration. Above n
+            there is nothing to draw: the block is empty and the log says so.
+        stream: seeds the mini-batches; each replica has its own generator.
+        backend: ``numba`` (CPU) or ``torch`` (the CUDA device if there is one). They draw
+            different mini-batches from the same seed.
+        threads: of the numba backend. No value depends on it.
+    """
+    if batch_size > len(target):
+        log.warning(
+            "b = %d is above the %d rows at hand: this block holds no estimate",
+            batch_size,
+            len(target),
+        )
+        return BlockResult(_empty("statistics"), _empty("divergence"))
+    make = _kernel_records if backend == "numba" else _torch_records
+    records = make(
+        features, target, initial_weights, learning_rates, batch_size, n_replicas, stream, threads
+    )
+    return collect(records, n_replicas, batch_size)
+
+
+def collect(records: Iterator[GradientRecord], n_replicas: int, batch_size: int) -> BlockResult:
+    """Summarise ``records`` and report replicas that diverge."""
+    tracker = DivergenceTracker(n_replicas)
+    parts = [statistics_rows(record, tracker.update(record)) for record in records]
+    divergence = tracker.rows()
+    if len(divergence):
+        log.warning(
+            "b = %d: %d of %d replicas diverged, the first at step %d; "
+            "there is no estimate from that step on",
+            batch_size,
+            len(divergence),
+            n_replicas,
+            divergence["step"].min(),
+        )
+    return BlockResult(pd.concat(parts, ignore_index=True), divergence)
+
+
+def _kernel_records(
+    features: Floats,
+    target: Floats,
+    initial_weights: Floats,
+    learning_rates: Floats,
+    batch_size: int,
+    n_replicas: int,
+    stream: np.random.SeedSequence,
+    threads: int,
+) -> Iterator[GradientRecord]:
+    n, p = features.shape
+    design = RegressionDesign.of(features, target)
+    state = KernelState.start(initial_weights, replica_states(stream, n_replicas), n)
+    chunk = max(1, _CHUNK_BYTES // (2 * 8 * n_replicas * p))
+    starts = range(0, len(learning_rates), chunk)
+    with ThreadPoolExecutor(threads) as pool:
+        for start in progress(starts, len(starts), f"b = {batch_size}: chunks of {chunk} steps"):
+            rates = learning_rates[start : start + chunk]
+            stochastic, full, conditional = advance(design, batch_size, rates, state, pool, threads)
+            steps = np.arange(start, start + len(rates))
+            # Overflow is a finding here, recorded as divergence, not an accident.
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield GradientRecord(
+                    steps,
+                    {
+                        (STOCHASTIC, ALL): vector_moments(stochastic),
+                        (FULL, ALL): vector_moments(full),
+                    },
+                    np.isfinite(np.einsum("trp,trp->tr", stochastic, stochastic)),
+                    {ALL: conditional},
+                )
+
+
+def _torch_records(
+    features: Floats,
+    target: Floats,
+    initial_weights: Floats,
+    learning_rates: Floats,
+    batch_size: int,
+    n_replicas: int,
+    stream: np.random.SeedSequence,
+    threads: int,
+) -> Iterator[GradientRecord]:
+    # Imported here: a CPU job that needs only the kernel starts without torch.
+    import torch
+
+    from pipeline_lib.models.linear import LinearReplicas
+    from pipeline_lib.sampling import without_replacement
+    from pipeline_lib.training import train
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    generator = torch.Generator(device).manual_seed(torch_seed(stream))
+    stack = LinearReplicas(
+        RegressionDesign.of(features, target),
+        torch.as_tensor(initial_weights, device=device),
+        n_replicas,
+    )
+    n = len(target)
+    yield from train(
+        stack,
+        lambda: without_replacement(n, batch_size, n_replicas, generator),
+        batch_size,
+        learning_rates.tolist(),
+    )
+
+
+def _empty(kind: str) -> pd.DataFrame:
+    frame: pd.DataFrame = SCHEMAS[kind].empty_table().to_pandas()
+    return frame

@@ -1,0 +1,66 @@
+"""JSON schema errors, told in one line: the key, its value and what is allowed."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from pipeline_lib.errors import ConfigError
+
+_BOUNDS = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+    "minItems": "at least {} entries",
+    "minProperties": "at least {} entries",
+    "pattern": "names matching {}",
+    "const": "{}",
+}
+
+
+def check_schema(values: Mapping[str, Any], schema: Path) -> None:
+    """Check ``values`` against the JSON schema in the YAML file ``schema``.
+
+    Raises:
+        ConfigError: For the error that is most specific, in one line.
+    """
+    validator = Draft202012Validator(yaml.safe_load(schema.read_text()))
+    error = best_match(validator.iter_errors(values))
+    if error is not None:
+        raise ConfigError(_describe(error))
+
+
+def _describe(error: ValidationError) -> str:
+    where = ".".join(str(part) for part in error.absolute_path)
+    prefix = f"{where}." if where else ""
+    rule, allowed = error.validator, error.validator_value
+    if rule == "additionalProperties":
+        assert isinstance(error.instance, Mapping)
+        assert isinstance(error.schema, Mapping)
+        known = list(error.schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
+        close = difflib.get_close_matches(str(unknown), known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"config: {prefix}{unknown}: unknown key; allowed: {', '.join(known)}{hint}"
+    if rule == "required":
+        assert isinstance(allowed, list)
+        assert isinstance(error.instance, Mapping)
+        missing = next(key for key in allowed if key not in error.instance)
+        return f"config: {prefix}{missing}: missing; it is required"
+    found = f"config: {where or 'the file'}: {error.instance!r}"
+    if rule == "enum":
+        assert isinstance(allowed, list)
+        return f"{found} is not one of the allowed values: {', '.join(map(str, allowed))}"
+    if rule == "type":
+        kinds = allowed if isinstance(allowed, list) else [allowed]
+        return f"{found} is of the wrong type; allowed: {' or '.join(map(str, kinds))}"
+    if rule == "uniqueItems":
+        return f"{found} holds a value twice; allowed: each value once"
+    if isinstance(rule, str) and rule in _BOUNDS:
+        return f"{found} is not allowed; allowed: {_BOUNDS[rule].format(allowed)}"
+    return f"config: {where or 'the file'}: {error.message}"

@@ -1,0 +1,15 @@
+"""Mini-batches for R replicas at once, on the device where they are used."""
+
+import torch
+from torch import Generator, Tensor
+
+
+def without_replacement(n: int, batch_size: int, n_replicas: int, generator: Generator) -> Tensor:
+    """Independent uniform subsets of ``range(n)``: indices (R, b), on the generator's device.
+
+    Each replica keeps the ``batch_size`` smallest of n random 63-bit keys. Two equal keys, which
+    alone could favour a subset, have probability below n^2 / 2^64.
+    """
+    keys = torch.empty((n_replicas, n), dtype=torch.int64, device=generator.device)
+    keys.random_(generator=generator)
+    return keys.topk(batch_size, dim=1, largest=False, sorted=False).indices

@@ -1,0 +1,89 @@
+"""The training loop: R replicas in lock-step, gradients recorded before each update."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline_lib.models.base import Batch, ReplicaStack
+from pipeline_lib.statistics import ALL, FULL, STOCHASTIC, GradientRecord
+from pipeline_lib.variance import VectorMoments
+
+# One step's numbers, still on the device: (quantity, tensor) -> tensors of shape () or (R,).
+_Moments = dict[tuple[str, str], dict[str, Tensor]]
+_Report = tuple[_Moments, dict[str, Tensor]]
+
+
+def train(
+    stack: ReplicaStack[Batch],
+    draw_batch: Callable[[], Batch],
+    batch_size: int,
+    learning_rates: Sequence[float],
+    steps_per_record: int = 64,
+) -> Iterator[GradientRecord]:
+    """Plain SGD, ``w <- w - alpha_t g_t``; yields a record every ``steps_per_record`` steps.
+
+    What is recorded at step t belongs to the weights before update t. Numbers stay on the device
+    between records, so the loop does not wait for it.
+    """
+    for start in range(0, len(learning_rates), steps_per_record):
+        steps = range(start, min(start + steps_per_record, len(learning_rates)))
+        reports: list[_Report] = []
+        for step in steps:
+            gradients = stack.gradients(draw_batch())
+            moments = _moments(STOCHASTIC, gradients)
+            full = stack.full_gradients()
+            if full is not None:
+                moments |= _moments(FULL, full)
+            conditional = stack.conditional_variance(batch_size)
+            reports.append((moments, {} if conditional is None else _with_sum(conditional)))
+            for name, gradient in gradients.items():
+                stack.parameters[name] -= learning_rates[step] * gradient
+        yield _record(np.array(steps), reports)
+
+
+def _moments(quantity: str, gradients: Mapping[str, Tensor]) -> _Moments:
+    """Two-pass moments in float64 of each tensor and, for several tensors, of all together."""
+    by_tensor: dict[str, dict[str, Tensor]] = {}
+    for name, gradient in gradients.items():
+        flat = gradient.flatten(start_dim=1).double()
+        # Relative to the first replica, so that replicas that agree deviate by exactly 0.
+        deviations = flat - flat[:1]
+        offset = deviations.mean(dim=0)
+        by_tensor[name] = {
+            "sq_norms": flat.square().sum(dim=1),
+            "sq_norm_of_mean": (flat[0] + offset).square().sum(),
+            "sq_deviations": (deviations - offset).square().sum(dim=1),
+        }
+    total = {
+        key: torch.stack([m[key] for m in by_tensor.values()]).sum(dim=0)
+        for key in ("sq_norms", "sq_norm_of_mean", "sq_deviations")
+    }
+    if len(by_tensor) == 1:
+        return {(quantity, ALL): total}
+    return {(quantity, name): m for name, m in by_tensor.items()} | {(quantity, ALL): total}
+
+
+def _with_sum(conditional: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    total = torch.stack(list(conditional.values())).sum(dim=0).double()
+    return {ALL: total} if len(conditional) == 1 else {**conditional, ALL: total}
+
+
+def _record(
+    steps: np.ndarray[tuple[int], np.dtype[np.int64]], reports: list[_Report]
+) -> GradientRecord:
+    def gather(tensors: list[Tensor]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        return torch.stack(tensors).double().cpu().numpy()
+
+    moments, finite = {}, np.ones(1, dtype=bool)
+    for key in reports[0][0]:
+        parts = {name: gather([m[key][name] for m, _ in reports]) for name in reports[0][0][key]}
+        finite = finite & np.isfinite(parts["sq_norms"])
+        moments[key] = VectorMoments(
+            mean_sq_norm=parts["sq_norms"].mean(axis=1),
+            sq_norm_of_mean=parts["sq_norm_of_mean"],
+            sq_deviations=parts["sq_deviations"],
+        )
+    conditional = {name: gather([c[name] for _, c in reports]) for name in reports[0][1]}
+    return GradientRecord(steps, moments, finite, conditional)

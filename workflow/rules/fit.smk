@@ -1,0 +1,29 @@
+# Polynomial fits of the variance against the batch size (Section 4.2 of the paper).
+
+
+localrules:
+    fit_polynomials,
+
+
+rule fit_polynomials:
+    """Weighted fits in 1/b and in c_b, judged against the exact variance."""
+    input:
+        variance=rules.aggregate_variance.output[0],
+        theory=rules.exact_moments.output.variance,
+        code=modules("fitting", "tables"),
+    output:
+        fits=f"{RESULTS}/fits/{{experiment}}.parquet",
+        curves=f"{RESULTS}/fits/{{experiment}}_curves.parquet",
+    params:
+        steps=lambda wildcards: experiment_of(wildcards).polynomial.steps,
+        degree=lambda wildcards: experiment_of(wildcards).polynomial.degree,
+    log:
+        f"{LOGS}/fits/{{experiment}}.log",
+    benchmark:
+        f"{BENCHMARKS}/fits/{{experiment}}.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    wildcard_constraints:
+        experiment="|".join(FITTED),
+    script:
+        "../scripts/fit_polynomials.py"

@@ -1,0 +1,18 @@
+"""Merge the blocks of one experiment into variances with confidence intervals."""
+
+from pathlib import Path
+
+from pipeline_lib.aggregation import read_blocks, variance_table
+from pipeline_lib.artifacts import read_provenance, write_table
+from pipeline_lib.logs import job_log
+
+with job_log(snakemake.log[0]):
+    paths = [Path(path) for path in snakemake.input.blocks]
+    expected = {
+        "experiment": snakemake.wildcards.experiment,
+        "config": snakemake.params.config_digest,
+    }
+    table = variance_table(read_blocks(paths, expected), snakemake.params.confidence_level)
+    first = read_provenance(paths[0])
+    shared = {key: first[key] for key in ("source", "data_sha256", "n_rows", "backend")}
+    write_table(Path(snakemake.output[0]), table, "variance", {**expected, **shared})

@@ -1,0 +1,17 @@
+"""Draw Figure 1b."""
+
+from pathlib import Path
+
+from pipeline_lib.artifacts import read_table
+from pipeline_lib.figures.fig1b import draw
+from pipeline_lib.figures.style import save_figure
+from pipeline_lib.logs import job_log
+
+with job_log(snakemake.log[0]):
+    figure = draw(
+        read_table(Path(snakemake.input.variance), "variance"),
+        read_table(Path(snakemake.input.theory), "theory"),
+        read_table(Path(snakemake.input.curves), "fitted_curves"),
+        snakemake.params.confidence_level,
+    )
+    save_figure(figure, [Path(path) for path in snakemake.output])

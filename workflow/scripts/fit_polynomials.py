@@ -1,0 +1,19 @@
+"""Fit polynomials in 1/b and in c_b to the estimated variances; compare with the exact ones."""
+
+from pathlib import Path
+
+from pipeline_lib.artifacts import read_provenance, read_table, write_table
+from pipeline_lib.logs import job_log
+from pipeline_lib.tables import fit_tables
+
+with job_log(snakemake.log[0]):
+    provenance = read_provenance(Path(snakemake.input.variance))
+    fits, curves = fit_tables(
+        read_table(Path(snakemake.input.variance), "variance"),
+        read_table(Path(snakemake.input.theory), "theory"),
+        provenance["n_rows"],
+        snakemake.params.steps,
+        snakemake.params.degree,
+    )
+    write_table(Path(snakemake.output.fits), fits, "fits", provenance)
+    write_table(Path(snakemake.output.curves), curves, "fitted_curves", provenance)

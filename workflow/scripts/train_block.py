@@ -1,0 +1,44 @@
+"""Train one block of replicas of linear regression and write its statistics."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline_lib.artifacts import read_provenance, write_table
+from pipeline_lib.blocks import regression_block, resolve_backend
+from pipeline_lib.data.admissions import read_design
+from pipeline_lib.initial_weights import read_weights
+from pipeline_lib.logs import job_log
+from pipeline_lib.seeding import seed_sequence
+
+with job_log(snakemake.log[0]):
+    block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}
+    design = read_design(Path(snakemake.input.data), snakemake.params.features)
+    backend = resolve_backend(snakemake.params.backend)
+    result = regression_block(
+        design.features,
+        design.target,
+        read_weights(Path(snakemake.input.weights))["weights"],
+        np.array(snakemake.params.learning_rates),
+        block["b"],
+        snakemake.params.n_replicas,
+        seed_sequence(
+            snakemake.params.seed,
+            "batches",
+            snakemake.wildcards.experiment,
+            block["init"],
+            block["b"],
+            block["seed"],
+        ),
+        backend,
+        snakemake.threads,
+    )
+    provenance = {
+        **read_provenance(Path(snakemake.input.data)),
+        **block,
+        "experiment": snakemake.wildcards.experiment,
+        "config": snakemake.params.config_digest,
+        "backend": backend,
+    }
+    write_table(Path(snakemake.output.divergence), result.divergence, "divergence", provenance)
+    write_table(Path(snakemake.output.statistics), result.statistics, "statistics", provenance)
