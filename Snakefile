@@ -12,39 +12,11 @@
 # `snakemake --cores all` builds everything, `snakemake --cores all fig1b` one figure and only what
 # it needs. Other scales: `--config scale=smoke`. Every rule can be read alone.
 
-import os
-import sys
-from pathlib import Path
-
-SOURCE = Path(workflow.basedir) / "src"
-# Jobs find the library here whether or not it is installed in their environment.
-sys.path.insert(0, str(SOURCE))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
-
-from pipeline_lib.config import load_study
-from pipeline_lib.errors import ConfigError
-
 
 configfile: "config.yaml"
 
 
-try:
-    study = load_study(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
-except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    os._exit(1)
-
-RESULTS = f"results/{study.scale}"
-LOGS = f"logs/{study.scale}"
-BENCHMARKS = f"benchmarks/{study.scale}"
-FITTED = [name for name, experiment in study.experiments.items() if experiment.polynomial]
-
-
-def modules(*names):
-    """Library modules that decide a stage's numbers: editing one reruns that stage."""
-    return [f"src/pipeline_lib/{name}.py" for name in names]
+include: "workflow/rules/common.smk"
 
 
 wildcard_constraints:
@@ -67,7 +39,9 @@ rule all:
             figure=["fig1a", "fig1b"],
             format=["svg", "png"],
         ),
-        expand(f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.experiments),
+        expand(
+            f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.experiments
+        ),
         expand(f"{RESULTS}/theory/{{experiment}}.parquet", experiment=study.experiments),
         expand(f"{RESULTS}/theory/{{experiment}}_polynomial.parquet", experiment=FITTED),
         expand(f"{RESULTS}/fits/{{experiment}}.parquet", experiment=FITTED),

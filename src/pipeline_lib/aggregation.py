@@ -75,7 +75,7 @@ def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> 
     n_diverged = np.sum([frame["n_diverged"] for frame in frames], axis=0)
     interval = variance_interval(merged.n_replicas, merged.mean, merged.m2, merged.m3, level)
     max_share, reliable = reliability(merged.n_replicas, merged.mean, merged.max)
-    return rows.assign(
+    table = rows.assign(
         init=init,
         b=b,
         variance=merged.mean,
@@ -87,7 +87,8 @@ def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> 
         max_share=max_share,
         reliable=reliable,
         n_diverged=n_diverged,
-    )[SCHEMAS["variance"].names]
+    )
+    return pd.DataFrame(table[SCHEMAS["variance"].names])
 
 
 def _contributions(frame: pd.DataFrame) -> Contributions:

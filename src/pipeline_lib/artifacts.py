@@ -132,7 +132,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 }
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
 
     If ``write`` fails, or the disk is full, nothing is left behind and an older file stays.
@@ -156,11 +156,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
-    write_whole(path, lambda temporary: _ignore(temporary.write_text(text, encoding="utf-8")))
-
-
-def _ignore(_: object) -> None:
-    return None
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_table(
@@ -180,14 +176,15 @@ def write_table(
     try:
         table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False, safe=True)
         _refuse_nulls(table, schema, path)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowException, ValueError, OverflowError) as error:
         raise ArtifactError(f"{path}: not a valid '{kind}' table: {error}") from error
     metadata = {
         b"artifact": kind.encode(),
         b"provenance": json.dumps(dict(provenance or {}), sort_keys=True).encode(),
     }
     table = table.replace_schema_metadata(metadata)
-    write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    options = {"compression": "zstd", "write_page_checksum": True}
+    write_whole(path, lambda temporary: pq.write_table(table, temporary, **options))
 
 
 def read_table(path: Path, kind: str, columns: list[str] | None = None) -> pd.DataFrame:
@@ -199,13 +196,13 @@ def read_table(path: Path, kind: str, columns: list[str] | None = None) -> pd.Da
     schema = SCHEMAS[kind]
     try:
         # The path itself may hold key=value folders; they are not columns of this file.
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         if file.schema_arrow.remove_metadata() != schema:
             raise ArtifactError(f"{path}: not of the schema '{kind}'; remove it and run again")
         table = file.read(columns=columns)
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: no such file; run the rule that makes it") from error
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ArtifactError(f"{path}: not a whole parquet file ({error})") from error
     _refuse_nulls(table, schema, path)
     frame: pd.DataFrame = table.to_pandas()

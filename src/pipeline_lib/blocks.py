@@ -92,7 +92,9 @@ def regression_block(
 def collect(records: Iterator[GradientRecord], n_replicas: int, batch_size: int) -> BlockResult:
     """Summarise ``records`` and report replicas that diverge."""
     tracker = DivergenceTracker(n_replicas)
-    parts = [statistics_rows(record, tracker.update(record)) for record in records]
+    # Overflow is a finding here, recorded as divergence, not an accident.
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [statistics_rows(record, tracker.update(record)) for record in records]
     divergence = tracker.rows()
     if len(divergence):
         log.warning(
@@ -103,7 +105,9 @@ def collect(records: Iterator[GradientRecord], n_replicas: int, batch_size: int)
             n_replicas,
             divergence["step"].min(),
         )
-    return BlockResult(pd.concat(parts, ignore_index=True), divergence)
+    # One order of rows, whatever number of steps a record holds: blocks merge row by row.
+    order = ["quantity", "tensor", "estimator", "step"]
+    return BlockResult(pd.concat(parts).sort_values(order, ignore_index=True), divergence)
 
 
 def _kernel_records(
@@ -126,17 +130,15 @@ def _kernel_records(
             rates = learning_rates[start : start + chunk]
             stochastic, full, conditional = advance(design, batch_size, rates, state, pool, threads)
             steps = np.arange(start, start + len(rates))
-            # Overflow is a finding here, recorded as divergence, not an accident.
-            with np.errstate(over="ignore", invalid="ignore"):
-                yield GradientRecord(
-                    steps,
-                    {
-                        (STOCHASTIC, ALL): vector_moments(stochastic),
-                        (FULL, ALL): vector_moments(full),
-                    },
-                    np.isfinite(np.einsum("trp,trp->tr", stochastic, stochastic)),
-                    {ALL: conditional},
-                )
+            yield GradientRecord(
+                steps,
+                {
+                    (STOCHASTIC, ALL): vector_moments(stochastic),
+                    (FULL, ALL): vector_moments(full),
+                },
+                np.isfinite(np.einsum("trp,trp->tr", stochastic, stochastic)),
+                {ALL: conditional},
+            )
 
 
 def _torch_records(

@@ -22,7 +22,7 @@ def job_log(path: str | Path) -> Iterator[None]:
 
     An error that the user can mend ends the job with its one line and no traceback.
     """
-    handlers = [logging.FileHandler(path, mode="w"), logging.StreamHandler()]
+    handlers: list[logging.Handler] = [logging.FileHandler(path, mode="w"), logging.StreamHandler()]
     logging.basicConfig(format="%(asctime)s %(message)s", handlers=handlers, force=True)
     logging.getLogger("pipeline_lib").setLevel(logging.INFO)
     try:

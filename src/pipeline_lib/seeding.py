@@ -23,7 +23,8 @@ def replica_states(sequence: np.random.SeedSequence, n_replicas: int) -> NDArray
 
     Replica ``r`` gets the same state whatever ``n_replicas`` is.
     """
-    return sequence.generate_state(4 * n_replicas, np.uint64).reshape(n_replicas, 4)
+    words = sequence.generate_state(4 * n_replicas, np.uint64).astype(np.uint64, copy=False)
+    return words.reshape(n_replicas, 4)
 
 
 def torch_seed(sequence: np.random.SeedSequence) -> int:

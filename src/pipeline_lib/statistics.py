@@ -76,7 +76,7 @@ def statistics_rows(record: GradientRecord, n_diverged: NDArray[np.int64]) -> pd
     numbers = frame.columns[frame.columns.get_loc("mean_sq_norm") :]
     lost = (frame["n_diverged"] > 0).to_numpy()
     frame.loc[lost, numbers] = np.nan
-    return frame[SCHEMAS["statistics"].names]
+    return pd.DataFrame(frame[SCHEMAS["statistics"].names])
 
 
 def _columns(summary: Contributions) -> dict[str, Floats]:
@@ -100,7 +100,7 @@ class DivergenceTracker:
             if self.first_step[replica] < 0:
                 self.first_step[replica] = record.steps[t]
         lost = self.first_step[self.first_step >= 0]
-        return np.sum(lost[None, :] <= record.steps[:, None], axis=1)
+        return np.asarray(np.sum(lost[None, :] <= record.steps[:, None], axis=1))
 
     def rows(self) -> pd.DataFrame:
         """Rows of the ``divergence`` artefact: replica and step of its first lost gradient."""

@@ -1,12 +1,14 @@
 """Exact theory and fits as long tables, one column order each, ready to be written."""
 
 from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 
 from pipeline_lib.artifacts import SCHEMAS
-from pipeline_lib.fitting import fit_polynomial, max_relative_error
+from pipeline_lib.fitting import Basis, fit_polynomial, max_relative_error
 from pipeline_lib.statistics import ALL, FULL, STOCHASTIC
 from pipeline_lib.theory.linear_regression import ExactMoments
 from pipeline_lib.theory.polynomial import VariancePolynomial
@@ -93,12 +95,7 @@ def fit_tables(
     for (init, step, estimator), points in groups:
         sizes = np.arange(points["b"].min(), points["b"].max() + 1)
         here = truth[(truth["init"] == init) & (truth["step"] == step)].set_index("b")["variance"]
-        for basis, constant in (
-            ("inverse_b", True),
-            ("inverse_b", False),
-            ("batch_factor", True),
-            ("batch_factor", False),
-        ):
+        for basis, constant in product(get_args(Basis), (True, False)):
             fit = fit_polynomial(
                 points["b"], points["variance"], points["std_error"], n, degree, basis, constant
             )

@@ -79,7 +79,7 @@ def sample_contributions(sq_deviations: Floats) -> Floats:
     n_replicas = sq_deviations.shape[-1]
     if n_replicas < 2:
         raise ValueError(f"a variance over replicas needs at least 2, got {n_replicas}")
-    return sq_deviations * (n_replicas / (n_replicas - 1))
+    return np.asarray(sq_deviations * (n_replicas / (n_replicas - 1)))
 
 
 def rao_blackwell_contributions(conditional: Floats, full_sq_deviations: Floats) -> Floats:

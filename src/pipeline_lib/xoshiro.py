@@ -17,12 +17,12 @@ _32 = np.uint64(32)
 _TWO_TO_32 = np.uint64(1 << 32)
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _rotate_left(x: Any, k: int) -> Any:
     return (x << np.uint64(k)) | (x >> np.uint64(64 - k))
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def next_uint64(s0: Any, s1: Any, s2: Any, s3: Any) -> Any:
     """One step: the output and the four words of the next state."""
     output = _rotate_left(s0 + s3, 23) + s0
@@ -36,7 +36,7 @@ def next_uint64(s0: Any, s1: Any, s2: Any, s3: Any) -> Any:
     return output, s0, s1, s2, s3
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def swap_in_batch(order: Any, size: int, s0: Any, s1: Any, s2: Any, s3: Any) -> Any:
     """Partial Fisher-Yates shuffle: make ``order[:size]`` a uniform subset, in place.
 
@@ -70,7 +70,7 @@ def swap_in_batch(order: Any, size: int, s0: Any, s1: Any, s2: Any, s3: Any) -> 
     return s0, s1, s2, s3
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def draw_batches(order: Any, states: Any, batches: Any) -> None:
     """Fill ``batches`` (T, R, b) with mini-batches of each replica, without replacement.
 

@@ -12,14 +12,14 @@ rule prepare_admissions:
     output:
         table=f"{RESULTS}/data/admissions.parquet",
         origin=f"{RESULTS}/data/admissions.json",
-    params:
-        data_dir=study.data_dir,
     log:
         f"{LOGS}/data/admissions.log",
     benchmark:
         f"{BENCHMARKS}/data/admissions.tsv"
+    retries: 1  # of a download
     conda:
         "../../envs/pipeline.yaml"
-    retries: 1  # of a download
+    params:
+        data_dir=study.data_dir,
     script:
         "../scripts/prepare_admissions.py"

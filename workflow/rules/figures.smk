@@ -19,16 +19,16 @@ rule fig1a:
             category="Linear regression",
             labels={"figure": "1a"},
         ),
-    params:
-        runs=study.experiments["admission"].runs,
-        iterations=study.experiments["admission"].iterations,
-        confidence_level=study.confidence_level,
     log:
         f"{LOGS}/figures/fig1a.log",
     benchmark:
         f"{BENCHMARKS}/figures/fig1a.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        runs=study.experiments["admission"].runs,
+        iterations=study.experiments["admission"].iterations,
+        confidence_level=study.confidence_level,
     script:
         "../scripts/fig1a.py"
 
@@ -47,16 +47,16 @@ rule fig1b:
             category="Linear regression",
             labels={"figure": "1b"},
         ),
-    params:
-        runs=study.experiments["admission_sweep"].runs,
-        degree=study.experiments["admission_sweep"].polynomial.degree,
-        steps=study.experiments["admission_sweep"].polynomial.steps,
-        confidence_level=study.confidence_level,
     log:
         f"{LOGS}/figures/fig1b.log",
     benchmark:
         f"{BENCHMARKS}/figures/fig1b.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        runs=study.experiments["admission_sweep"].runs,
+        degree=study.experiments["admission_sweep"].polynomial.degree,
+        steps=study.experiments["admission_sweep"].polynomial.steps,
+        confidence_level=study.confidence_level,
     script:
         "../scripts/fig1b.py"

@@ -14,16 +14,16 @@ rule fit_polynomials:
     output:
         fits=f"{RESULTS}/fits/{{experiment}}.parquet",
         curves=f"{RESULTS}/fits/{{experiment}}_curves.parquet",
-    params:
-        steps=lambda wildcards: experiment_of(wildcards).polynomial.steps,
-        degree=lambda wildcards: experiment_of(wildcards).polynomial.degree,
     log:
         f"{LOGS}/fits/{{experiment}}.log",
     benchmark:
         f"{BENCHMARKS}/fits/{{experiment}}.tsv"
-    conda:
-        "../../envs/pipeline.yaml"
     wildcard_constraints:
         experiment="|".join(FITTED),
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        steps=lambda wildcards: experiment_of(wildcards).polynomial.steps,
+        degree=lambda wildcards: experiment_of(wildcards).polynomial.degree,
     script:
         "../scripts/fit_polynomials.py"

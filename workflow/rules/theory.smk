@@ -6,15 +6,6 @@ localrules:
     exact_polynomial,
 
 
-def weights_of(wildcards):
-    """All initial weights of the job's experiment."""
-    return expand(
-        rules.draw_initial_weights.output[0],
-        experiment=wildcards.experiment,
-        init=range(experiment_of(wildcards).initial_weights.count),
-    )
-
-
 rule exact_moments:
     """Variance of both gradients and the expected loss, for every b and every step."""
     input:
@@ -24,15 +15,15 @@ rule exact_moments:
     output:
         variance=f"{RESULTS}/theory/{{experiment}}.parquet",
         loss=f"{RESULTS}/theory/{{experiment}}_loss.parquet",
-    params:
-        features=features_of,
-        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
     log:
         f"{LOGS}/theory/{{experiment}}.log",
     benchmark:
         f"{BENCHMARKS}/theory/{{experiment}}.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        features=features_of,
+        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
     script:
         "../scripts/exact_moments.py"
 
@@ -45,17 +36,19 @@ rule exact_polynomial:
         code=modules("theory/polynomial", "tables"),
     output:
         f"{RESULTS}/theory/{{experiment}}_polynomial.parquet",
-    params:
-        features=features_of,
-        exact_learning_rates=lambda wildcards: experiment_of(wildcards).exact_learning_rates(),
-        steps=lambda wildcards: experiment_of(wildcards).polynomial.steps,
     log:
         f"{LOGS}/theory/{{experiment}}_polynomial.log",
     benchmark:
         f"{BENCHMARKS}/theory/{{experiment}}_polynomial.tsv"
-    conda:
-        "../../envs/pipeline.yaml"
     wildcard_constraints:
         experiment="|".join(FITTED),
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        features=features_of,
+        exact_learning_rates=lambda wildcards: experiment_of(
+            wildcards
+        ).exact_learning_rates(),
+        steps=lambda wildcards: experiment_of(wildcards).polynomial.steps,
     script:
         "../scripts/exact_polynomial.py"

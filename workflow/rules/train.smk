@@ -1,27 +1,5 @@
 # One job trains one block: R replicas of one experiment, initial weights and batch size.
 
-from pipeline_lib.config import digest
-
-
-def experiment_of(wildcards):
-    """The configuration of the job's experiment."""
-    return study.experiments[wildcards.experiment]
-
-
-def block_digest(wildcards):
-    """What a block was made with, as a fingerprint that aggregation checks."""
-    return digest({"training": experiment_of(wildcards).training(), "seed": study.seed})
-
-
-def data_of(wildcards):
-    """The table that the job's experiment reads."""
-    return f"{RESULTS}/data/{experiment_of(wildcards).model.dataset}.parquet"
-
-
-def features_of(wildcards):
-    """The features that the job's experiment uses."""
-    return experiment_of(wildcards).model.features
-
 
 localrules:
     draw_initial_weights,
@@ -34,16 +12,16 @@ rule draw_initial_weights:
         code=modules("initial_weights", "seeding"),
     output:
         f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors",
-    params:
-        features=features_of,
-        scale=lambda wildcards: experiment_of(wildcards).initial_weights.scale,
-        seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
     log:
         f"{LOGS}/weights/{{experiment}}.{{init}}.log",
     benchmark:
         f"{BENCHMARKS}/weights/{{experiment}}.{{init}}.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        features=features_of,
+        scale=lambda wildcards: experiment_of(wildcards).initial_weights.scale,
+        seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
     script:
         "../scripts/draw_initial_weights.py"
 
@@ -68,13 +46,6 @@ rule train_block:
     output:
         statistics=f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}/statistics.parquet",
         divergence=f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}/divergence.parquet",
-    params:
-        features=features_of,
-        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
-        n_replicas=lambda wildcards: experiment_of(wildcards).runs_per_block,
-        seed=study.seed,
-        backend=study.compute.backend,
-        config_digest=block_digest,
     log:
         f"{LOGS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.log",
     benchmark:
@@ -85,5 +56,12 @@ rule train_block:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        features=features_of,
+        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
+        n_replicas=lambda wildcards: experiment_of(wildcards).runs_per_block,
+        seed=study.seed,
+        backend=study.compute.backend,
+        config_digest=block_digest,
     script:
         "../scripts/train_block.py"

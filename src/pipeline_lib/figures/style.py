@@ -1,10 +1,11 @@
 """One look for every figure: sizes, colours that read in grey, direct labels, files."""
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from pipeline_lib.artifacts import write_whole
 
 WIDTH = 7.2  # inches, the text width of a two-column page
-_RC: Mapping[str, object] = {
+_RC: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -74,9 +75,9 @@ def direct_labels(
 def save_figure(figure: Figure, paths: Sequence[Path]) -> None:
     """Write ``figure`` to each path, in the format of its ending, without dates; then close it."""
     for path in paths:
-        kind = path.suffix.removeprefix(".")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
-        content = buffer.getvalue()
-        write_whole(path, lambda temporary, content=content: temporary.write_bytes(content))
+        write_whole(path, partial(_write, figure, path.suffix.removeprefix(".")))
     plt.close(figure)
+
+
+def _write(figure: Figure, kind: str, path: Path) -> None:
+    figure.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)

