@@ -229,3 +229,19 @@ def test_the_registry_alone_is_enough(fresh):
     assert table["b"].max() == 400
     assert (table.loc[table["b"] == 400, "variance"] == 0).all()
     assert "above the 400 rows" in done.stderr
+
+
+def test_queries_of_the_readme_run(smoke, repository):
+    text = (repository / "README.md").read_text()
+    queries = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    assert len(queries) >= 2
+    for query in queries:
+        done = subprocess.run(
+            [sys.executable, "-c", query.replace("results/quick", "results/smoke")],
+            cwd=smoke,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "admission" in done.stdout or "stochastic_gradient" in done.stdout
