@@ -11,7 +11,7 @@ rule fig1a:
     input:
         variance=f"{RESULTS}/variance/admission.parquet",
         theory=f"{RESULTS}/theory/admission.parquet",
-        code=modules("figures/fig1a", "figures/style"),
+        code=modules("figures/variance_curves", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig1a", ".svg", ".png"),
@@ -29,8 +29,13 @@ rule fig1a:
         runs=study.experiments["admission"].runs,
         iterations=study.experiments["admission"].iterations,
         confidence_level=study.confidence_level,
+        tensor="all",
+        titles=(
+            r"stochastic gradient, $\mathrm{var}(g_t \mid \mathcal{F}_0)$",
+            r"full gradient, $\mathrm{var}(\nabla L(w_t) \mid \mathcal{F}_0)$",
+        ),
     script:
-        "../scripts/fig1a.py"
+        "../scripts/variance_curves.py"
 
 
 rule fig1b:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 from scipy import stats
 
-from pipeline_lib.figures.style import WIDTH, colours, figure_style
+from pipeline_lib.figures.style import WIDTH, Colour, colours, figure_style
 from pipeline_lib.statistics import ALL, STOCHASTIC
 
 
@@ -84,7 +84,7 @@ def _draw_error(
     curve: pd.DataFrame,
     exact: pd.Series,
     level: float,
-    shade: tuple[float, float, float],
+    shade: Colour,
 ) -> None:
     known = exact > 0
     ratio = (curve["fitted"] / exact)[known] - 1

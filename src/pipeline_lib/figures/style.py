@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from pipeline_lib.artifacts import write_whole
 
+Colour = tuple[float, float, float]
 WIDTH = 7.2  # inches, the text width of a two-column page
 _RC: dict[Any, Any] = {
     "font.size": 9,
@@ -43,7 +44,7 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def colours(values: Sequence[int]) -> dict[int, tuple[float, float, float]]:
+def colours(values: Sequence[int]) -> dict[int, Colour]:
     """A colour for each value, darker for smaller ones, distinct in greyscale too."""
     palette = sns.color_palette("viridis", n_colors=len(values) + 1)[: len(values)]
     return dict(zip(values, palette, strict=True))

@@ -1,10 +1,10 @@
-"""Draw Figure 1a."""
+"""Draw variances against the iteration: Figures 1a, 2a and 2b."""
 
 from pathlib import Path
 
 from pipeline_lib.artifacts import read_table
-from pipeline_lib.figures.fig1a import draw
 from pipeline_lib.figures.style import save_figure
+from pipeline_lib.figures.variance_curves import draw
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
@@ -12,5 +12,7 @@ with job_log(snakemake.log[0]):
         read_table(Path(snakemake.input.variance), "variance"),
         read_table(Path(snakemake.input.theory), "theory"),
         snakemake.params.confidence_level,
+        snakemake.params.tensor,
+        snakemake.params.titles,
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -1,0 +1,124 @@
+"""Variance of a stochastic gradient and of its full gradient against the iteration, by batch size.
+
+Figures 1a, 2a and 2b are this drawing for different experiments and tensors.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline_lib.figures.style import WIDTH, Colour, colours, direct_labels, figure_style
+from pipeline_lib.statistics import FULL, STOCHASTIC
+
+_POINTS = 22  # Monte-Carlo points drawn for each curve, evenly on the logarithmic axis
+
+
+def draw(
+    variance: pd.DataFrame,
+    theory: pd.DataFrame,
+    level: float,
+    tensor: str,
+    titles: tuple[str, str],
+    init: int = 0,
+) -> Figure:
+    """Two panels: the stochastic gradient with ``titles[0]``, the full gradient with ``titles[1]``.
+
+    ``variance`` and ``theory`` are the artefacts of those names and ``level`` is the confidence
+    level of the former's intervals. Where the exact variance is known at every step it is the line
+    and the estimates are points; where it is known at a few steps the estimates are the line. The
+    stochastic gradient's estimator is ``sample`` in the first case, as in the paper, and the more
+    precise ``rao_blackwell`` in the second. A batch size at which runs diverged has no curve but a
+    note. The iteration is counted from 1, as in the learning rates of Appendix B, because the axis
+    is logarithmic.
+    """
+    variance = variance[(variance["tensor"] == tensor) & (variance["init"] == init)]
+    theory = theory[(theory["tensor"] == tensor) & (theory["init"] == init)]
+    lost = variance[variance["n_diverged"] > 0]
+    sizes = sorted(variance["b"].unique().tolist())
+    drawn = [b for b in sizes if b not in set(lost["b"])]
+    known_everywhere = theory["step"].max() >= variance["step"].max()
+    shades = colours(sizes)
+    with figure_style():
+        figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.1), sharex=True, sharey=True)
+        ends: dict[int, float] = {}
+        for axes, quantity, title in zip(panels, (STOCHASTIC, FULL), titles, strict=True):
+            precise = quantity == STOCHASTIC and not known_everywhere
+            estimator = "rao_blackwell" if precise else "sample"
+            keep = (variance["quantity"] == quantity) & (variance["estimator"] == estimator)
+            estimates = variance[keep & (variance["variance"] > 0)].sort_values("step")
+            exact = theory[(theory["quantity"] == quantity) & (theory["variance"] > 0)]
+            for b in drawn:
+                here, truth = estimates[estimates["b"] == b], exact[exact["b"] == b]
+                _band(axes, here, shades[b])
+                if known_everywhere:
+                    axes.plot(truth["step"] + 1, truth["variance"], color=shades[b])
+                    _points(axes, here, shades[b])
+                    ends[b] = truth["variance"].iloc[-1]
+                else:
+                    axes.plot(here["step"] + 1, here["variance"], color=shades[b])
+                    axes.plot(truth["step"] + 1, truth["variance"], "*", color=shades[b], ms=7)
+                    ends[b] = here["variance"].iloc[-1]
+            axes.set(xscale="log", yscale="log", title=title, xlabel="iteration (first = 1)")
+            axes.margins(x=0.02)
+        panels[0].set_ylabel("variance over runs")
+        _key(panels[0], level, known_everywhere)
+        _note_divergence(panels[1], lost)
+        figure.canvas.draw()
+        direct_labels(
+            panels[1], [ends[b] for b in drawn], [f"b = {b}" for b in drawn],
+            [shades[b] for b in drawn],
+        )  # fmt: skip
+    return figure
+
+
+def _band(axes: Axes, estimates: pd.DataFrame, shade: Colour) -> None:
+    axes.fill_between(
+        estimates["step"] + 1,
+        estimates["ci_low"],
+        estimates["ci_high"],
+        color=shade,
+        alpha=0.25,
+        lw=0,
+    )
+
+
+def _points(axes: Axes, estimates: pd.DataFrame, shade: Colour) -> None:
+    last = int(estimates["step"].max())
+    shown = np.unique(np.geomspace(1, last + 1, _POINTS).round().astype(int)) - 1
+    points = estimates[estimates["step"].isin(shown)]
+    axes.errorbar(
+        points["step"] + 1,
+        points["variance"],
+        yerr=[points["variance"] - points["ci_low"], points["ci_high"] - points["variance"]],
+        color=shade,
+        fmt="o",
+        ms=2.5,
+        lw=0.8,
+    )
+
+
+def _key(axes: Axes, level: float, known_everywhere: bool) -> None:
+    grey = "0.3"
+    estimate = f"Monte Carlo, {level:.0%} interval"
+    if known_everywhere:
+        axes.plot([], [], color=grey, label="exact")
+        axes.errorbar([], [], yerr=[], color=grey, fmt="o", ms=2.5, lw=0.8, label=estimate)
+    else:
+        axes.plot([], [], "*", color=grey, ms=7, label="exact")
+        axes.plot([], [], color=grey, label=estimate)
+    axes.legend(loc="lower left")
+
+
+def _note_divergence(axes: Axes, lost: pd.DataFrame) -> None:
+    """Say which batch sizes have no curve and why."""
+    notes = []
+    for b, rows in lost.groupby("b"):
+        runs, count = rows["n_runs"].max(), rows["n_diverged"].max()
+        first = rows["step"].min() + 1
+        notes.append(f"b = {b}: {count} of {runs} runs diverged,\nthe first at iteration {first}")
+    if notes:
+        axes.text(
+            0.03, 0.03, "\n".join(notes), transform=axes.transAxes, fontsize=7, color="0.3"
+        )  # fmt: skip
