@@ -36,7 +36,7 @@ rule all:
     input:
         expand(
             f"{RESULTS}/figures/{{figure}}.{{format}}",
-            figure=["fig1a", "fig1b"],
+            figure=["fig1a", "fig1b", "fig2a", "fig2b", "heavy_tails"],
             format=["svg", "png"],
         ),
         expand(
@@ -45,6 +45,7 @@ rule all:
         expand(f"{RESULTS}/theory/{{experiment}}.parquet", experiment=study.experiments),
         expand(f"{RESULTS}/theory/{{experiment}}_polynomial.parquet", experiment=FITTED),
         expand(f"{RESULTS}/fits/{{experiment}}.parquet", experiment=FITTED),
+        f"{RESULTS}/theory/scalar_network_degrees.parquet",
 
 
 include: "workflow/rules/data.smk"

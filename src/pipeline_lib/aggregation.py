@@ -1,6 +1,7 @@
 """Blocks of replicas merged into one variance estimate with its interval, per (init, b, step)."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ def read_blocks(
     """
     seen: dict[tuple[int, int, int], Path] = {}
     data_seen: dict[str, Path] = {}
-    blocks: dict[tuple[int, int], list[pd.DataFrame]] = {}
-    for path in sorted(paths):
+    blocks: dict[tuple[int, int], list[tuple[int, pd.DataFrame]]] = {}
+    for path in paths:
         frame = read_table(path, "statistics")
         provenance = read_provenance(path)
         for key, value in expected.items():
@@ -45,8 +46,9 @@ def read_blocks(
         if len(data_seen) > 1:
             first, second = data_seen.values()
             raise ArtifactError(f"{second}: was trained on other data than {first}")
-        blocks.setdefault(block[:2], []).append(frame)
-    return blocks
+        blocks.setdefault(block[:2], []).append((block[2], frame))
+    by_seed = itemgetter(0)
+    return {key: [frame for _, frame in sorted(b, key=by_seed)] for key, b in blocks.items()}
 
 
 def variance_table(
@@ -88,6 +90,10 @@ def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> 
         reliable=reliable,
         n_diverged=n_diverged,
     )
+    # The Rao-Blackwell form hides the tail of the last mini-batch, the plain one is the noisier: an
+    # estimate is relied on only where neither form of it is flagged.
+    key = ["step", "quantity", "tensor"]
+    table["reliable"] = table.groupby(key, observed=True)["reliable"].transform("all")
     return pd.DataFrame(table[SCHEMAS["variance"].names])
 
 

@@ -40,16 +40,16 @@ class BlockResult:
     divergence: pd.DataFrame
 
 
-def resolve_backend(backend: str) -> str:
-    """``auto`` becomes torch where a CUDA device is visible, else numba.
+def resolve_device(device: str) -> str:
+    """``auto`` becomes ``cuda`` where a CUDA device is visible, else ``cpu``.
 
     The device is looked for without importing torch, which would cost every CPU job a second.
     """
-    if backend != "auto":
-        return backend
+    if device != "auto":
+        return device
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     has_gpu = os.path.exists("/dev/nvidiactl") and visible not in ("", "-1")
-    return "torch" if has_gpu else "numba"
+    return "cuda" if has_gpu else "cpu"
 
 
 def regression_block(
@@ -91,11 +91,26 @@ def regression_block(
 
 def collect(records: Iterator[GradientRecord], n_replicas: int, batch_size: int) -> BlockResult:
     """Summarise ``records`` and report replicas that diverge."""
+    result = summarise_records(records, n_replicas)
+    report_divergence(result, n_replicas, batch_size)
+    return result
+
+
+def summarise_records(records: Iterator[GradientRecord], n_replicas: int) -> BlockResult:
+    """The two tables of ``records``, without a word to the log."""
     tracker = DivergenceTracker(n_replicas)
     # Overflow is a finding here, recorded as divergence, not an accident.
     with np.errstate(over="ignore", invalid="ignore"):
         parts = [statistics_rows(record, tracker.update(record)) for record in records]
-    divergence = tracker.rows()
+    # One order of rows, whatever number of steps a record holds: blocks merge row by row.
+    order = ["quantity", "tensor", "estimator", "step"]
+    table = pd.concat(parts).sort_values(order, ignore_index=True)
+    return BlockResult(table, tracker.rows())
+
+
+def report_divergence(result: BlockResult, n_replicas: int, batch_size: int) -> None:
+    """Warn in the log if any replica of the block diverged."""
+    divergence = result.divergence
     if len(divergence):
         log.warning(
             "b = %d: %d of %d replicas diverged, the first at step %d; "
@@ -105,9 +120,6 @@ def collect(records: Iterator[GradientRecord], n_replicas: int, batch_size: int)
             n_replicas,
             divergence["step"].min(),
         )
-    # One order of rows, whatever number of steps a record holds: blocks merge row by row.
-    order = ["quantity", "tensor", "estimator", "step"]
-    return BlockResult(pd.concat(parts).sort_values(order, ignore_index=True), divergence)
 
 
 def _kernel_records(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pipeline_lib.config_schema import check_schema
@@ -27,8 +28,30 @@ class LinearRegression:
 
 
 @dataclass(frozen=True)
+class TwoLayer:
+    """A student W2 W1 of the given ``layers`` (inputs, hidden, outputs) and a teacher of the same.
+
+    Samples are drawn online, x ~ N(0, I). Teacher entries are N(0, teacher_scale^2 / fan_in).
+    ``replicas_at_once`` are trained together through all steps; a block pools such groups.
+    """
+
+    kind: Literal["two_layer"]
+    layers: tuple[int, int, int]
+    teacher_seed: int
+    teacher_scale: float
+    dtype: Literal["float32", "float64"]
+    replicas_at_once: int
+
+
+Model = LinearRegression | TwoLayer
+
+
+@dataclass(frozen=True)
 class InitialWeights:
-    """``count`` draws of entries N(0, scale^2); draw ``init`` depends on ``seed`` and ``init``."""
+    """``count`` draws of Gaussian weights; draw ``init`` depends on ``seed`` and ``init`` alone.
+
+    Entries are N(0, scale^2) for linear regression and N(0, scale^2 / fan_in) for networks.
+    """
 
     count: int
     seed: int
@@ -67,7 +90,7 @@ class Experiment:
     """One experiment at the chosen scale."""
 
     name: str
-    model: LinearRegression
+    model: Model
     initial_weights: InitialWeights
     learning_rate: LearningRate
     batch_sizes: tuple[int, ...]
@@ -103,10 +126,28 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class HeavyTails:
+    """The scalar two-layer network whose estimates are held against its exact variances.
+
+    ``w1``, ``w2``, ``target`` and ``learning_rate`` are exact rationals, in writing.
+    """
+
+    w1: str
+    w2: str
+    target: str
+    learning_rate: str
+    batch_sizes: tuple[int, ...]
+    max_step: int
+    polynomial_max_step: int
+    run_counts: tuple[int, ...]
+    repeats: int
+
+
+@dataclass(frozen=True)
 class Compute:
     """Where a training block runs; no result depends on ``threads``."""
 
-    backend: Literal["auto", "numba", "torch"]
+    device: Literal["auto", "cpu", "cuda"]
     threads: int
 
 
@@ -118,6 +159,7 @@ class Study:
     seed: int
     data_dir: str | None
     experiments: Mapping[str, Experiment]
+    heavy_tails: HeavyTails
     compute: Compute
     confidence_level: float
 
@@ -134,23 +176,28 @@ def load_study(raw: Mapping[str, Any], schema: Path) -> Study:
         ConfigError: One line that names the key, its value and what is allowed.
     """
     check_schema(raw, schema)
-    scale = raw["scale"]
-    for each, overrides in raw["scales"].items():
+    for scale, overrides in raw["scales"].items():
         for name in overrides:
             if name not in raw["experiments"]:
                 raise ConfigError(
-                    f"config: scales.{each}.{name}: unknown experiment; "
+                    f"config: scales.{scale}.{name}: unknown experiment; "
                     f"allowed: {', '.join(raw['experiments'])}"
                 )
-    experiments = {
-        name: _experiment(name, _merge(values, raw["scales"][scale].get(name, {})))
-        for name, values in raw["experiments"].items()
+    # Every scale is checked, the chosen one first: a mistake in another should not wait for it.
+    chosen = raw["scale"]
+    by_scale = {
+        scale: {
+            name: _experiment(name, _merge(values, raw["scales"][scale].get(name, {})))
+            for name, values in raw["experiments"].items()
+        }
+        for scale in sorted(raw["scales"], key=lambda scale: scale != chosen)
     }
     return Study(
-        scale=scale,
+        scale=chosen,
         seed=raw["seed"],
         data_dir=raw["data_dir"],
-        experiments=experiments,
+        experiments=MappingProxyType(by_scale[chosen]),
+        heavy_tails=_heavy_tails(raw["heavy_tails"], chosen),
         compute=Compute(**raw["compute"]),
         confidence_level=raw["confidence_level"],
     )
@@ -166,15 +213,9 @@ def _merge(base: Any, override: Any) -> Any:
 
 
 def _experiment(name: str, values: Mapping[str, Any]) -> Experiment:
-    model = values["model"]
-    features = model["features"]
     experiment = Experiment(
         name=name,
-        model=LinearRegression(
-            kind=model["kind"],
-            dataset=model["dataset"],
-            features="all" if features == "all" else tuple(features),
-        ),
+        model=_model(values["model"]),
         initial_weights=InitialWeights(**values["initial_weights"]),
         learning_rate=LearningRate(**values["learning_rate"]),
         batch_sizes=tuple(sorted(values["batch_sizes"])),
@@ -191,14 +232,37 @@ def _experiment(name: str, values: Mapping[str, Any]) -> Experiment:
     return experiment
 
 
+def _heavy_tails(values: Mapping[str, Any], scale: str) -> HeavyTails:
+    if values["max_step"] > values["polynomial_max_step"]:
+        raise ConfigError(
+            f"config: heavy_tails.max_step: {values['max_step']} has no exact variance to compare "
+            f"with; allowed: 0 to polynomial_max_step = {values['polynomial_max_step']}"
+        )
+    chosen = {
+        "batch_sizes": tuple(sorted(values["batch_sizes"])),
+        "run_counts": tuple(sorted(values["run_counts"][scale])),
+    }
+    return HeavyTails(**{**values, **chosen})
+
+
+def _model(values: Mapping[str, Any]) -> Model:
+    if values["kind"] == "two_layer":
+        return TwoLayer(**{**values, "layers": tuple(values["layers"])})
+    features = values["features"]
+    return LinearRegression(
+        **{**values, "features": "all" if features == "all" else tuple(features)}
+    )
+
+
 def _check(experiment: Experiment) -> None:
     where = f"config: experiments.{experiment.name}"
-    rows = DATASET_ROWS[experiment.model.dataset]
-    if experiment.batch_sizes[-1] > rows:
-        raise ConfigError(
-            f"{where}.batch_sizes: {experiment.batch_sizes[-1]} is above the {rows} rows of "
-            f"{experiment.model.dataset}; allowed: 1 to {rows}"
-        )
+    if isinstance(experiment.model, LinearRegression):
+        rows = DATASET_ROWS[experiment.model.dataset]
+        if experiment.batch_sizes[-1] > rows:
+            raise ConfigError(
+                f"{where}.batch_sizes: {experiment.batch_sizes[-1]} is above the {rows} rows of "
+                f"{experiment.model.dataset}; allowed: 1 to {rows}"
+            )
     if experiment.runs % experiment.runs_per_block:
         raise ConfigError(
             f"{where}.runs: {experiment.runs} is not a multiple of runs_per_block "

@@ -1,12 +1,13 @@
 """JSON schema errors, told in one line: the key, its value and what is allowed."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError, best_match
 
 from pipeline_lib.errors import ConfigError
@@ -17,10 +18,28 @@ _BOUNDS = {
     "maximum": "at most {}",
     "exclusiveMaximum": "below {}",
     "minItems": "at least {} entries",
+    "maxItems": "at most {} entries",
     "minProperties": "at least {} entries",
-    "pattern": "names matching {}",
+    "pattern": "text matching {}",
     "const": "{}",
 }
+
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(_: object, value: object) -> bool:
+    return _is_integer(_, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+# JSON schema would take 4.0 for an integer, and YAML's .nan and .inf for numbers.
+_Validator = validators.extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_integer, "number": _is_number}
+    ),
+)
 
 
 def check_schema(values: Mapping[str, Any], schema: Path) -> None:
@@ -29,7 +48,7 @@ def check_schema(values: Mapping[str, Any], schema: Path) -> None:
     Raises:
         ConfigError: For the error that is most specific, in one line.
     """
-    validator = Draft202012Validator(yaml.safe_load(schema.read_text()))
+    validator = _Validator(yaml.safe_load(schema.read_text()))
     error = best_match(validator.iter_errors(values))
     if error is not None:
         raise ConfigError(_describe(error))

@@ -19,7 +19,8 @@ from scipy import stats
 
 FloatArray = NDArray[np.float64]
 
-# One run may carry a tenth of the estimate before it is called unreliable (see `reliability`).
+# Of 1,000 runs one may carry a tenth of the estimate before it is called unreliable; of more runs,
+# less (see `reliability`).
 SHARE_FLOOR = 0.1
 
 
@@ -214,12 +215,13 @@ def reliability(
     """Share of Σ y carried by the largest run, and whether the estimate can be relied on.
 
     max_share = max y/(n ȳ), between 1/n and 1 (0 where every contribution is 0). Reliable where
-    max_share ≤ max(0.1, u/(n − 1 + u)), u = 2 log(1000 n): u bounds the largest of n chi²_1
+    max_share ≤ max(floor, u/(n − 1 + u)), u = 2 log(1000 n): u bounds the largest of n chi²_1
     variables of mean 1 except with probability below 0.001, so the squared deviation of a Gaussian
-    gradient of any dimension is flagged in well under 1 % of cases. The second term rules below
-    about 220 runs. Above, a tenth: a larger share means that one run moved the estimate by more
-    than 10 %. The flag detects tails that were seen too thinly (y = x^18 with 1,000 runs: nearly
-    always); a tail of which nothing at all was seen leaves no trace in the sample.
+    gradient of any dimension is flagged in well under 1 % of cases. This term rules below about 220
+    runs. Above, floor = 0.1 min(1, √(1000/n)): a larger share means that one run moved the estimate
+    by more than the floor, and the largest share of contributions with a finite variance falls
+    faster than n^{-1/2}. The flag detects tails that were seen too thinly (y = x^18 with 1,000
+    runs: nearly always); a tail of which nothing at all was seen leaves no trace in the sample.
     Unusable input gives (nan, False).
     """
     n, mean_, largest = _broadcast(n_runs, mean, max_contribution)
@@ -227,5 +229,6 @@ def reliability(
     total = np.where(usable & (mean_ > 0), n * mean_, 1.0)
     share = np.where(usable, np.where(mean_ > 0, largest / total, 0.0), np.nan)
     u = 2 * np.log(1000 * np.where(usable, n, 2.0))
-    threshold = np.maximum(SHARE_FLOOR, u / (np.where(usable, n, 2.0) - 1 + u))
+    floor = SHARE_FLOOR * np.minimum(1.0, np.sqrt(1000 / np.where(usable, n, 2.0)))
+    threshold = np.maximum(floor, u / (np.where(usable, n, 2.0) - 1 + u))
     return share, np.asarray(share <= threshold, np.bool_)

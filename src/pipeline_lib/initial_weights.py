@@ -1,6 +1,7 @@
 """The initial weights that training and theory share, as safetensors files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,18 @@ def gaussian_weights(
         generator = np.random.default_rng(seed_sequence(seed, "initial_weights", init, name))
         weights[name] = scale * generator.standard_normal(shape)
     return weights
+
+
+def network_weights(layers: Sequence[int], scale: float, seed: int, init: int) -> dict[str, Floats]:
+    """Weights W1, W2, ... of a network with the given widths; W_k has entries N(0, scale^2/fan_in).
+
+    ``layers`` lists inputs, hidden widths and outputs; W_k has the shape (layers[k], layers[k-1]).
+    """
+    shapes = {
+        f"W{k}": (outputs, inputs) for k, (inputs, outputs) in enumerate(pairwise(layers), start=1)
+    }
+    unit = gaussian_weights(shapes, scale, seed, init)
+    return {name: weight / np.sqrt(weight.shape[1]) for name, weight in unit.items()}
 
 
 def write_weights(path: Path, weights: Mapping[str, Floats]) -> None:

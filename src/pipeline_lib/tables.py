@@ -12,6 +12,7 @@ from pipeline_lib.fitting import Basis, fit_polynomial, max_relative_error
 from pipeline_lib.statistics import ALL, FULL, STOCHASTIC
 from pipeline_lib.theory.linear_regression import ExactMoments
 from pipeline_lib.theory.polynomial import VariancePolynomial
+from pipeline_lib.theory.two_layer import GradientVariance
 
 
 def theory_table(moments: ExactMoments, init: int) -> pd.DataFrame:
@@ -138,3 +139,21 @@ def fit_tables(
         pd.concat(fits, ignore_index=True)[SCHEMAS["fits"].names],
         pd.concat(curves, ignore_index=True)[SCHEMAS["fitted_curves"].names],
     )
+
+
+def two_layer_theory_table(
+    variances: Sequence[GradientVariance], batch_sizes: Sequence[int], init: int
+) -> pd.DataFrame:
+    """Rows of the ``theory`` artefact from ``variances[t]`` of step t, for every given b.
+
+    Tensor ``all`` is both weight matrices together, whose variances add.
+    """
+    rows = []
+    for step, variance in enumerate(variances):
+        for b in batch_sizes:
+            at = variance.at(b)
+            for quantity, prefix in ((STOCHASTIC, ""), (FULL, "population_")):
+                first, second = at[f"{prefix}g1"], at[f"{prefix}g2"]
+                for tensor, value in (("W1", first), ("W2", second), (ALL, first + second)):
+                    rows.append((init, b, step, quantity, tensor, value))
+    return pd.DataFrame(rows, columns=SCHEMAS["theory"].names)

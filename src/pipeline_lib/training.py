@@ -1,18 +1,31 @@
 """The training loop: R replicas in lock-step, gradients recorded before each update."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline_lib.models.base import Batch, ReplicaStack
+from pipeline_lib.replica_moments import gradient_moments
 from pipeline_lib.statistics import ALL, FULL, STOCHASTIC, GradientRecord
 from pipeline_lib.variance import VectorMoments
 
 # One step's numbers, still on the device: (quantity, tensor) -> tensors of shape () or (R,).
 _Moments = dict[tuple[str, str], dict[str, Tensor]]
 _Report = tuple[_Moments, dict[str, Tensor]]
+
+
+@runtime_checkable
+class ConditionalFromNorms(Protocol):
+    """A stack whose var(g_t | F_t) needs the norms of its full gradients, which are at hand."""
+
+    def conditional_variance_from_norms(
+        self, batch_size: int, full_sq_norms: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """var(g_t | F_t) by tensor, (R,), from the squared norms of the full gradients, (R,)."""
+        ...
 
 
 def train(
@@ -34,28 +47,17 @@ def train(
             gradients = stack.gradients(draw_batch())
             moments = _moments(STOCHASTIC, gradients)
             full = stack.full_gradients()
-            if full is not None:
-                moments |= _moments(FULL, full)
-            conditional = stack.conditional_variance(batch_size)
-            reports.append((moments, {} if conditional is None else _with_sum(conditional)))
+            full_moments = {} if full is None else _moments(FULL, full)
+            conditional = _conditional(stack, batch_size, full_moments)
+            reports.append((moments | full_moments, _with_sum(conditional)))
             for name, gradient in gradients.items():
-                stack.parameters[name] -= learning_rates[step] * gradient
+                stack.parameters[name].sub_(gradient, alpha=learning_rates[step])
         yield _record(np.array(steps), reports)
 
 
 def _moments(quantity: str, gradients: Mapping[str, Tensor]) -> _Moments:
-    """Two-pass moments in float64 of each tensor and, for several tensors, of all together."""
-    by_tensor: dict[str, dict[str, Tensor]] = {}
-    for name, gradient in gradients.items():
-        flat = gradient.flatten(start_dim=1).double()
-        # Relative to the first replica, so that replicas that agree deviate by exactly 0.
-        deviations = flat - flat[:1]
-        offset = deviations.mean(dim=0)
-        by_tensor[name] = {
-            "sq_norms": flat.square().sum(dim=1),
-            "sq_norm_of_mean": (flat[0] + offset).square().sum(),
-            "sq_deviations": (deviations - offset).square().sum(dim=1),
-        }
+    """Moments of each tensor and, for several tensors, of all together."""
+    by_tensor = {name: gradient_moments(gradient) for name, gradient in gradients.items()}
     total = {
         key: torch.stack([m[key] for m in by_tensor.values()]).sum(dim=0)
         for key in ("sq_norms", "sq_norm_of_mean", "sq_deviations")
@@ -65,7 +67,19 @@ def _moments(quantity: str, gradients: Mapping[str, Tensor]) -> _Moments:
     return {(quantity, name): m for name, m in by_tensor.items()} | {(quantity, ALL): total}
 
 
+def _conditional(
+    stack: ReplicaStack[Batch], batch_size: int, full: _Moments
+) -> Mapping[str, Tensor]:
+    """var(g_t | F_t) by tensor; empty where there is no closed form."""
+    if full and isinstance(stack, ConditionalFromNorms):
+        norms = {tensor: moments["sq_norms"] for (_, tensor), moments in full.items()}
+        return stack.conditional_variance_from_norms(batch_size, norms)
+    return stack.conditional_variance(batch_size) or {}
+
+
 def _with_sum(conditional: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if not conditional:
+        return {}
     total = torch.stack(list(conditional.values())).sum(dim=0).double()
     return {ALL: total} if len(conditional) == 1 else {**conditional, ALL: total}
 

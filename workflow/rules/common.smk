@@ -1,5 +1,6 @@
 # What every stage shares: the checked configuration, the roots of the paths, input functions.
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -26,9 +27,26 @@ except ConfigError as error:
 RESULTS = f"results/{study.scale}"
 LOGS = f"logs/{study.scale}"
 BENCHMARKS = f"benchmarks/{study.scale}"
+REGRESSIONS = [
+    name for name, e in study.experiments.items() if e.model.kind == "linear_regression"
+]
+NETWORKS = [
+    name for name, e in study.experiments.items() if e.model.kind == "two_layer"
+]
+WEIGHTS = f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors"
+BLOCK = f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}"
 FITTED = [
     name for name, experiment in study.experiments.items() if experiment.polynomial
 ]
+
+
+# Every training block depends on these, whatever its model.
+BLOCK_MODULES = ("blocks", "statistics", "variance", "training", "seeding")
+
+
+def any_of(names):
+    """A wildcard constraint: one of ``names``, or nothing if there is none."""
+    return "|".join(names) or "(?!)"
 
 
 def modules(*names):
@@ -51,15 +69,26 @@ def data_of(wildcards):
     return f"{RESULTS}/data/{experiment_of(wildcards).model.dataset}.parquet"
 
 
+def model_of(wildcards):
+    """The model of the job's experiment, as plain values."""
+    return experiment_of(wildcards).training()["model"]
+
+
 def features_of(wildcards):
     """The features that the job's experiment uses."""
     return experiment_of(wildcards).model.features
 
 
+def scalar_settings(*unused):
+    """The settings of the scalar network, as plain values, but for those that a rule leaves alone."""
+    settings = dataclasses.asdict(study.heavy_tails)
+    return {name: value for name, value in settings.items() if name not in unused}
+
+
 def weights_of(wildcards):
     """All initial weights of the job's experiment."""
     return expand(
-        rules.draw_initial_weights.output[0],
+        WEIGHTS,
         experiment=wildcards.experiment,
         init=range(experiment_of(wildcards).initial_weights.count),
     )
@@ -69,7 +98,7 @@ def blocks_of(wildcards):
     """The statistics of every block of the job's experiment."""
     experiment = experiment_of(wildcards)
     return expand(
-        rules.train_block.output.statistics,
+        f"{BLOCK}/statistics.parquet",
         experiment=wildcards.experiment,
         init=range(experiment.initial_weights.count),
         b=experiment.batch_sizes,

@@ -9,7 +9,7 @@ rule fit_polynomials:
     """Weighted fits in 1/b and in c_b, judged against the exact variance."""
     input:
         variance=rules.aggregate_variance.output[0],
-        theory=rules.exact_moments.output.variance,
+        theory=f"{RESULTS}/theory/{{experiment}}.parquet",
         code=modules("fitting", "tables"),
     output:
         fits=f"{RESULTS}/fits/{{experiment}}.parquet",
@@ -19,7 +19,7 @@ rule fit_polynomials:
     benchmark:
         f"{BENCHMARKS}/fits/{{experiment}}.tsv"
     wildcard_constraints:
-        experiment="|".join(FITTED),
+        experiment=any_of(FITTED),
     conda:
         "../../envs/pipeline.yaml"
     params:

@@ -4,6 +4,8 @@
 localrules:
     exact_moments,
     exact_polynomial,
+    exact_two_layer,
+    scalar_theory,
 
 
 rule exact_moments:
@@ -19,6 +21,8 @@ rule exact_moments:
         f"{LOGS}/theory/{{experiment}}.log",
     benchmark:
         f"{BENCHMARKS}/theory/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(REGRESSIONS),
     conda:
         "../../envs/pipeline.yaml"
     params:
@@ -41,7 +45,7 @@ rule exact_polynomial:
     benchmark:
         f"{BENCHMARKS}/theory/{{experiment}}_polynomial.tsv"
     wildcard_constraints:
-        experiment="|".join(FITTED),
+        experiment=any_of(FITTED),
     conda:
         "../../envs/pipeline.yaml"
     params:
@@ -52,3 +56,50 @@ rule exact_polynomial:
         steps=lambda wildcards: experiment_of(wildcards).polynomial.steps,
     script:
         "../scripts/exact_polynomial.py"
+
+
+rule exact_two_layer:
+    """Variance of the two-layer linear network at t = 0 and t = 1, for every b."""
+    input:
+        weights=weights_of,
+        code=modules("theory/two_layer", "theory/wishart", "theory/wick", "tables"),
+    output:
+        f"{RESULTS}/theory/{{experiment}}.parquet",
+    log:
+        f"{LOGS}/theory/{{experiment}}.log",
+    benchmark:
+        f"{BENCHMARKS}/theory/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(NETWORKS),
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        learning_rate=lambda wildcards: experiment_of(wildcards).learning_rates()[0],
+        batch_sizes=list(range(1, 513)),
+    script:
+        "../scripts/exact_two_layer.py"
+
+
+rule scalar_theory:
+    """Polynomials in 1/b, their degrees and b_0 for the scalar two-layer network, exactly."""
+    input:
+        code=modules(
+            "scalar_tables",
+            "theory/scalar_network",
+            "theory/scalar_claims",
+            "theory/batch_polynomial",
+        ),
+    output:
+        polynomial=f"{RESULTS}/theory/scalar_network_polynomial.parquet",
+        degrees=f"{RESULTS}/theory/scalar_network_degrees.parquet",
+        variance=f"{RESULTS}/theory/scalar_network.parquet",
+    log:
+        f"{LOGS}/theory/scalar_network.log",
+    benchmark:
+        f"{BENCHMARKS}/theory/scalar_network.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        settings=scalar_settings("run_counts", "repeats", "max_step"),
+    script:
+        "../scripts/scalar_theory.py"

@@ -3,19 +3,22 @@
 
 localrules:
     draw_initial_weights,
+    draw_two_layer_weights,
 
 
 rule draw_initial_weights:
-    """Initial weights, shared by training and theory."""
+    """Initial weights of linear regression, shared by training and theory."""
     input:
         data=data_of,
         code=modules("initial_weights", "seeding"),
     output:
-        f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors",
+        WEIGHTS,
     log:
         f"{LOGS}/weights/{{experiment}}.{{init}}.log",
     benchmark:
         f"{BENCHMARKS}/weights/{{experiment}}.{{init}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(REGRESSIONS),
     conda:
         "../../envs/pipeline.yaml"
     params:
@@ -26,30 +29,49 @@ rule draw_initial_weights:
         "../scripts/draw_initial_weights.py"
 
 
+rule draw_two_layer_weights:
+    """Initial weights of the student network, and its teacher."""
+    input:
+        code=modules("initial_weights", "seeding"),
+    output:
+        WEIGHTS,
+    log:
+        f"{LOGS}/weights/{{experiment}}.{{init}}.log",
+    benchmark:
+        f"{BENCHMARKS}/weights/{{experiment}}.{{init}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(NETWORKS),
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        model=model_of,
+        scale=lambda wildcards: experiment_of(wildcards).initial_weights.scale,
+        seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
+    script:
+        "../scripts/draw_two_layer_weights.py"
+
+
 rule train_block:
-    """R runs of SGD in lock-step, summarised step by step."""
+    """R runs of SGD on linear regression in lock-step, summarised step by step."""
     input:
         data=data_of,
-        weights=rules.draw_initial_weights.output[0],
+        weights=WEIGHTS,
         code=modules(
-            "blocks",
-            "statistics",
-            "variance",
-            "training",
+            *BLOCK_MODULES,
             "sampling",
-            "seeding",
-            "xoshiro",
             "models/linear",
             "models/linear_kernel",
             "models/regression_design",
         ),
     output:
-        statistics=f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}/statistics.parquet",
-        divergence=f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}/divergence.parquet",
+        statistics=f"{BLOCK}/statistics.parquet",
+        divergence=f"{BLOCK}/divergence.parquet",
     log:
         f"{LOGS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(REGRESSIONS),
     conda:
         "../../envs/pipeline.yaml"
     threads: study.compute.threads
@@ -61,7 +83,74 @@ rule train_block:
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
         n_replicas=lambda wildcards: experiment_of(wildcards).runs_per_block,
         seed=study.seed,
-        backend=study.compute.backend,
+        device=study.compute.device,
         config_digest=block_digest,
     script:
         "../scripts/train_block.py"
+
+
+rule train_two_layer_block:
+    """R runs of SGD on the two-layer linear network with online samples."""
+    input:
+        weights=WEIGHTS,
+        code=modules(
+            *BLOCK_MODULES,
+            "blocks_two_layer",
+            "gaussian_batches",
+            "replica_moments",
+            "models/two_layer",
+        ),
+    output:
+        statistics=f"{BLOCK}/statistics.parquet",
+        divergence=f"{BLOCK}/divergence.parquet",
+    log:
+        f"{LOGS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(NETWORKS),
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: study.compute.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        model=model_of,
+        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
+        n_replicas=lambda wildcards: experiment_of(wildcards).runs_per_block,
+        seed=study.seed,
+        device=study.compute.device,
+        config_digest=block_digest,
+    script:
+        "../scripts/train_two_layer_block.py"
+
+
+rule heavy_tails:
+    """What R runs see of a variance that is known exactly: the scalar two-layer network."""
+    input:
+        code=modules(
+            "heavy_tails",
+            "scalar_tables",
+            "inference",
+            "variance",
+            "theory/scalar_network",
+        ),
+    output:
+        estimates=f"{RESULTS}/heavy_tails/estimates.parquet",
+        repeats=f"{RESULTS}/heavy_tails/repeats.parquet",
+    log:
+        f"{LOGS}/heavy_tails/estimates.log",
+    benchmark:
+        f"{BENCHMARKS}/heavy_tails/estimates.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        settings=scalar_settings("polynomial_max_step"),
+        seed=study.seed,
+        confidence_level=study.confidence_level,
+    script:
+        "../scripts/heavy_tails.py"

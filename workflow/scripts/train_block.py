@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline_lib.artifacts import read_provenance, write_table
-from pipeline_lib.blocks import regression_block, resolve_backend
+from pipeline_lib.blocks import regression_block, resolve_device
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
@@ -14,7 +14,8 @@ from pipeline_lib.seeding import seed_sequence
 with job_log(snakemake.log[0]):
     block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}
     design = read_design(Path(snakemake.input.data), snakemake.params.features)
-    backend = resolve_backend(snakemake.params.backend)
+    # On the CPU the compiled kernel is far faster than torch; the GPU needs torch.
+    backend = "torch" if resolve_device(snakemake.params.device) == "cuda" else "numba"
     result = regression_block(
         design.features,
         design.target,

@@ -17,9 +17,14 @@ class LinearReplicas:
 
     def __init__(self, design: RegressionDesign, initial_weights: Tensor, n_replicas: int) -> None:
         dtype, device = initial_weights.dtype, initial_weights.device
-        self.features, self.target, self.gradient_map, self.dispersion = (
+        self.features, self.target, self.gradient_map, self.dispersion_root = (
             torch.as_tensor(array, dtype=dtype, device=device)
-            for array in (design.features, design.target, design.gradient_map, design.dispersion)
+            for array in (
+                design.features,
+                design.target,
+                design.gradient_map,
+                design.dispersion_root,
+            )
         )
         self.parameters = {"weights": initial_weights.repeat(n_replicas, 1)}
 
@@ -42,5 +47,5 @@ class LinearReplicas:
         """Lemma 1: ``c_b ((1/n) sum_i |grad L_i|^2 - |grad L|^2)``, (R,), without replacement."""
         n = len(self.target)
         c_b = (n - batch_size) / (batch_size * (n - 1))
-        extended = self._extended()
-        return {"weights": c_b * torch.einsum("rj,jk,rk->r", extended, self.dispersion, extended)}
+        spread = (self._extended() @ self.dispersion_root.T).square().sum(dim=1)
+        return {"weights": c_b * spread}

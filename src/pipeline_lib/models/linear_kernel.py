@@ -5,6 +5,12 @@ costs more than the arithmetic. The kernel therefore draws the mini-batch, forms
 the conditional variance, and updates the weights in one pass per replica, with the replica's
 weights and shuffle in the first-level cache. `pipeline_lib.models.linear` is the same model through
 torch, for GPUs, and the reference that the tests compare with.
+
+Random numbers come from Blackman and Vigna's xoshiro256++ 1.0 (ACM TOMS 47, 2021), bounded
+integers from Lemire's method with his rejection step (ACM TOMACS 29, 2019): every value is exactly
+equally likely. NumPy's own generators cannot be kept one per replica in an array, which is what
+makes a replica's stream independent of how replicas are spread over threads. All compiled code
+stands in this file: numba's cache of a function notices no edit of what it inlines from another.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +22,87 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline_lib.models.regression_design import RegressionDesign
-from pipeline_lib.xoshiro import identity_orders, swap_in_batch
 
 Floats = NDArray[np.float64]
+
+_LOW_32 = np.uint64(0xFFFFFFFF)
+_32 = np.uint64(32)
+_TWO_TO_32 = np.uint64(1 << 32)
+
+
+@njit(inline="always")
+def _rotate_left(x: Any, k: int) -> Any:
+    return (x << np.uint64(k)) | (x >> np.uint64(64 - k))
+
+
+@njit(inline="always")
+def next_uint64(s0: Any, s1: Any, s2: Any, s3: Any) -> Any:
+    """One step: the output and the four words of the next state."""
+    output = _rotate_left(s0 + s3, 23) + s0
+    shifted = s1 << np.uint64(17)
+    s2 ^= s0
+    s3 ^= s1
+    s1 ^= s2
+    s0 ^= s3
+    s2 ^= shifted
+    s3 = _rotate_left(s3, 45)
+    return output, s0, s1, s2, s3
+
+
+@njit(inline="always")
+def swap_in_batch(order: Any, size: int, s0: Any, s1: Any, s2: Any, s3: Any) -> Any:
+    """Partial Fisher-Yates shuffle: make ``order[:size]`` a uniform subset, in place.
+
+    ``order`` is any permutation of the examples, (n,); the subset is uniform whatever permutation
+    it starts from, so the array is never reset. Returns the next state of the generator.
+    """
+    n = order.shape[0]
+    spare = np.uint64(0)
+    has_spare = False
+    for i in range(size):
+        bound = np.uint64(n - i)
+        # One 64-bit output serves two draws of 32 bits.
+        if has_spare:
+            half = spare
+            has_spare = False
+        else:
+            word, s0, s1, s2, s3 = next_uint64(s0, s1, s2, s3)
+            half = word & _LOW_32
+            spare = word >> _32
+            has_spare = True
+        product = half * bound
+        if (product & _LOW_32) < bound:
+            threshold = (_TWO_TO_32 - bound) % bound
+            while (product & _LOW_32) < threshold:
+                word, s0, s1, s2, s3 = next_uint64(s0, s1, s2, s3)
+                product = (word & _LOW_32) * bound
+        j = i + np.int64(product >> _32)
+        chosen = order[j]
+        order[j] = order[i]
+        order[i] = chosen
+    return s0, s1, s2, s3
+
+
+@njit(nogil=True, cache=True)
+def draw_batches(order: Any, states: Any, batches: Any) -> None:
+    """Fill ``batches`` (T, R, b) with mini-batches of each replica, without replacement.
+
+    ``order`` (R, n) and ``states`` (R, 4) are advanced in place: the same draws, in the same order,
+    as `advance` makes for batches of at most n/2.
+    """
+    n_steps, n_replicas, size = batches.shape
+    for r in range(n_replicas):
+        s0, s1, s2, s3 = states[r, 0], states[r, 1], states[r, 2], states[r, 3]
+        for t in range(n_steps):
+            s0, s1, s2, s3 = swap_in_batch(order[r], size, s0, s1, s2, s3)
+            for i in range(size):
+                batches[t, r, i] = order[r, i]
+        states[r, 0], states[r, 1], states[r, 2], states[r, 3] = s0, s1, s2, s3
+
+
+def identity_orders(n_replicas: int, n: int) -> NDArray[np.int32]:
+    """The permutation 0..n-1 once per replica, (R, n): the start of every shuffle."""
+    return np.tile(np.arange(n, dtype=np.int32), (n_replicas, 1))
 
 
 @dataclass
@@ -47,7 +131,7 @@ def _advance(
     features: Any,
     target: Any,
     gradient_map: Any,
-    dispersion: Any,
+    dispersion_root: Any,
     batch_size: int,
     learning_rates: Any,
     weights: Any,
@@ -76,13 +160,13 @@ def _advance(
             for k in range(p):
                 for j in range(p):
                     mean_gradient[j] += gradient_map[k, j] * w[k]
-            quadratic = dispersion[p, p]
-            for k in range(p):
-                row = 2.0 * dispersion[p, k]
+            spread = 0.0
+            for k in range(p + 1):
+                entry = dispersion_root[k, p]
                 for j in range(p):
-                    row += dispersion[k, j] * w[j]
-                quadratic += row * w[k]
-            conditional[t, r] = c_b * quadratic
+                    entry += dispersion_root[k, j] * w[j]
+                spread += entry * entry
+            conditional[t, r] = c_b * spread
 
             s0, s1, s2, s3 = swap_in_batch(order, draws, s0, s1, s2, s3)
             for i in range(draws):
@@ -132,7 +216,7 @@ def advance(
             design.features,
             design.target,
             design.gradient_map,
-            design.dispersion,
+            design.dispersion_root,
             batch_size,
             learning_rates,
             state.weights[part],

@@ -1,0 +1,212 @@
+"""Time of one run-iteration of the two-layer network, statistics included, on this machine.
+
+    python bench/bench_two_layer.py [--jax-python PATH] > table.md
+
+Compared are, for p = 64, 256 hidden units and 128 outputs in float32,
+
+- `two_layer_block` of the library: both gradients, the population gradients, their variances over
+  replicas and the conditional variances, at every step;
+- a plain PyTorch loop over runs, with autograd for the stochastic and for the population gradient
+  (no statistics over runs, which such a loop cannot compute without keeping every gradient);
+- `torch.func.vmap(grad)` over replicas, both gradients and the same statistics, in float32;
+- the same in JAX, `jit` of `lax.scan` over `vmap(grad)`, in the interpreter `--jax-python`.
+
+The last two are given the better of several numbers of replicas. The fraction of the peak counts
+the multiplications that the library's own algebra needs (`multiplications`), nothing else, against
+the best large float32 matrix product of this process. Times are the best of several rounds, so that
+work beside this one disturbs them little.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+P, HIDDEN, P2, SCALE = 64, 256, 128, 0.3
+GROUPS = (20, 100)  # replicas at once that the vectorised alternatives may choose from
+
+
+def weights() -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(0)
+    w1, t1 = (SCALE * rng.standard_normal((HIDDEN, P)) / P**0.5 for _ in range(2))
+    w2, t2 = (SCALE * rng.standard_normal((P2, HIDDEN)) / HIDDEN**0.5 for _ in range(2))
+    return w1, w2, t2 @ t1
+
+
+def best(work: Callable[[], object], rounds: int) -> float:
+    """Shortest of ``rounds`` timings, in seconds, after one run to warm up."""
+    work()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def gemm_peak(rounds: int) -> float:
+    """FLOP/s of the fastest large float32 matrix product, all threads."""
+    import torch
+
+    rates = []
+    for n in (1024, 2048, 4096):
+        a, b = torch.randn(n, n), torch.randn(n, n)
+        out = torch.empty(n, n)
+        rates.append(2 * n**3 / best(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), rounds))
+    return max(rates)
+
+
+def time_block(b: int, steps: int, rounds: int, threads: int, at_once: int) -> float:
+    from pipeline_lib.blocks_two_layer import two_layer_block
+
+    start, n = weights(), 2 * threads * at_once
+    rates = 0.1 / np.arange(1, steps + 1)
+
+    def work() -> None:
+        stream = np.random.SeedSequence(1)
+        two_layer_block(*start, rates, b, n, stream, replicas_at_once=at_once, threads=threads)
+
+    return best(work, rounds) / (n * steps)
+
+
+def time_plain_loop(b: int, steps: int, rounds: int) -> float:
+    import torch
+
+    start = [torch.tensor(w, dtype=torch.float32) for w in weights()]
+
+    def work() -> None:
+        w1, w2 = (w.clone().requires_grad_() for w in start[:2])
+        for t in range(steps):
+            x = torch.randn(b, P)
+            error = w2 @ w1 - start[2]
+            torch.autograd.grad(error.square().sum() / 2, [w1, w2])
+            loss = (x @ w1.T @ w2.T - x @ start[2].T).square().sum() / (2 * b)
+            g1, g2 = torch.autograd.grad(loss, [w1, w2])
+            with torch.no_grad():
+                w1 -= 0.1 / (t + 1) * g1
+                w2 -= 0.1 / (t + 1) * g2
+
+    return best(work, rounds) / steps
+
+
+def time_vmap(b: int, steps: int, rounds: int, n: int) -> float:
+    import torch
+    from torch.func import grad, vmap
+
+    w1, w2, teacher = (torch.tensor(w, dtype=torch.float32) for w in weights())
+
+    def loss(parameters: Any, x: Any) -> Any:
+        out = x @ parameters[0].T @ parameters[1].T
+        return (out - x @ teacher.T).square().sum() / (2 * b)
+
+    def population_loss(parameters: Any) -> Any:
+        return (parameters[1] @ parameters[0] - teacher).square().sum() / 2
+
+    def work() -> None:
+        parameters = (w1.repeat(n, 1, 1), w2.repeat(n, 1, 1))
+        for t in range(steps):
+            g = vmap(grad(loss))(parameters, torch.randn(n, b, P))
+            full = vmap(grad(population_loss))(parameters)
+            for gradient in (*g, *full):
+                gradient.square().sum((1, 2))
+                (gradient - gradient.mean(0)).square().sum((1, 2))
+            error = parameters[1] @ parameters[0] - teacher
+            error.square().sum((1, 2)) * parameters[0].square().sum((1, 2))
+            parameters = tuple(w - 0.1 / (t + 1) * d for w, d in zip(parameters, g, strict=True))
+
+    return best(work, rounds) / (n * steps)
+
+
+def time_jax(b: int, steps: int, rounds: int, n: int) -> float:
+    import jax
+    import jax.numpy as jnp
+
+    w1, w2, teacher = (jnp.asarray(w, jnp.float32) for w in weights())
+
+    def loss(parameters: Any, x: Any) -> Any:
+        out = x @ parameters[0].T @ parameters[1].T
+        return jnp.sum((out - x @ teacher.T) ** 2) / (2 * b)
+
+    def population_loss(parameters: Any) -> Any:
+        return jnp.sum((parameters[1] @ parameters[0] - teacher) ** 2) / 2
+
+    def step(carry: Any, t: Any) -> Any:
+        parameters, key = carry
+        key, sub = jax.random.split(key)
+        x = jax.random.normal(sub, (n, b, P), jnp.float32)
+        g = jax.vmap(jax.grad(loss))(parameters, x)
+        full = jax.vmap(jax.grad(population_loss))(parameters)
+        norms = [jnp.sum(d**2, (1, 2)) for d in (*g, *full)]
+        deviations = [jnp.sum((d - d.mean(0)) ** 2, (1, 2)) for d in (*g, *full)]
+        error = parameters[1] @ parameters[0] - teacher
+        spread = jnp.sum(error**2, (1, 2)) * jnp.sum(parameters[0] ** 2, (1, 2))
+        moved = tuple(w - 0.1 / (t + 1) * d for w, d in zip(parameters, g, strict=True))
+        return (moved, key), (norms, deviations, spread)
+
+    @jax.jit
+    def run(key: Any) -> Any:
+        parameters = tuple(jnp.repeat(w[None], n, axis=0) for w in (w1, w2))
+        return jax.lax.scan(step, (parameters, key), jnp.arange(steps, dtype=jnp.float32))
+
+    key = jax.random.key(0)
+    return best(lambda: jax.block_until_ready(run(key)), rounds) / (n * steps)
+
+
+def jax_times(python: str, batch_sizes: list[int], steps: int, rounds: int) -> dict[int, float]:
+    """Times of JAX, measured by this file under the interpreter ``python``."""
+    sizes = ["--batch-sizes", *map(str, batch_sizes)]
+    command = [python, __file__, "--only-jax", "--steps", str(steps), "--rounds", str(rounds)]
+    done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=True)
+    return {int(b): value for b, value in json.loads(done.stdout).items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[4, 16, 64, 256])
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--replicas-at-once", type=int, default=20)
+    parser.add_argument("--jax-python", help="interpreter of an environment that has JAX")
+    parser.add_argument("--only-jax", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sizes, steps, rounds = options.batch_sizes, options.steps, options.rounds
+    if options.only_jax:
+        json.dump(
+            {b: min(time_jax(b, steps, rounds, n) for n in GROUPS) for b in sizes}, sys.stdout
+        )
+        return
+
+    import torch
+
+    from pipeline_lib.models.two_layer import multiplications
+
+    torch.set_num_threads(options.threads)
+    peaks, rows = [gemm_peak(rounds)], []
+    jax = jax_times(options.jax_python, sizes, steps, rounds) if options.jax_python else {}
+    for b in sizes:
+        ours = time_block(b, 2 * steps, rounds, options.threads, options.replicas_at_once)
+        loop = time_plain_loop(b, 20 * steps, rounds)
+        vmap = min(time_vmap(b, steps, rounds, n) for n in GROUPS)
+        peaks.append(gemm_peak(3))
+        flops = 2 * min(multiplications(P, P + P2, P2, b).values())
+        rows.append((b, ours, flops, loop, vmap, jax.get(b)))
+    peak = max(peaks)
+    print(f"{options.threads} threads, float32, GEMM peak {peak / 1e9:.0f} GFLOP/s\n")
+    print("| b | library, µs | of peak | plain loop, µs | vmap(grad), µs | JAX, µs | faster than |")
+    print("|---|---|---|---|---|---|---|")
+    for b, ours, flops, *others in rows:
+        times = " | ".join("not measured" if t is None else f"{t * 1e6:.0f}" for t in others)
+        ratios = ", ".join("–" if t is None else f"{t / ours:.1f}×" for t in others)
+        print(f"| {b} | {ours * 1e6:.0f} | {flops / ours / peak:.0%} | {times} | {ratios} |")
+    total = sum(row[1] for row in rows) * 1e6
+    print(f"\n1,000 runs of 1,000 iterations for these sizes: {total / 60:.1f} min")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Monte Carlo against the exact variance of the scalar two-layer network, for small b."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
+
+from pipeline_lib.figures.style import WIDTH, colours, figure_style
+
+_MARKERS = ("o", "s", "D", "^", "v")
+_SHADE = "0.6"
+_DODGE = 0.13  # between the estimates of one b, in units of log2 b
+
+
+def draw(
+    estimates: pd.DataFrame,
+    repeats: pd.DataFrame,
+    level: float,
+    tensor: str = "W1",
+    estimator: str = "sample",
+) -> Figure:
+    """`var(g_t | F_0)` of one layer against b, a panel for each step.
+
+    ``estimates`` and ``repeats`` are the artefacts heavy_tails and heavy_tails_repeats, ``level``
+    the confidence level of the former's intervals. Hollow markers: not reliable by
+    `inference.reliability`. Steps without an estimate, where runs overflow, show the exact line.
+    """
+    here = estimates[(estimates["tensor"] == tensor) & (estimates["estimator"] == estimator)]
+    spread = repeats[(repeats["tensor"] == tensor) & (repeats["estimator"] == estimator)]
+    steps = sorted(here["step"].unique().tolist())
+    counts = sorted(here["runs"].unique().tolist())
+    shades = colours(counts)
+    layer = tensor.removeprefix("W")
+    with figure_style():
+        figure, grid = plt.subplots(1, len(steps), figsize=(WIDTH, 3.5), sharex=True, squeeze=False)
+        for step, axes in zip(steps, grid[0], strict=True):
+            _draw_spread(axes, spread[spread["step"] == step].sort_values("b"))
+            points = here[here["step"] == step]
+            exact = points.drop_duplicates("b").sort_values("b")
+            axes.plot(exact["b"], exact["exact"], color="black", lw=1.3, zorder=2.5)
+            for index, n_runs in enumerate(counts):
+                shift = 2.0 ** (_DODGE * (index - (len(counts) - 1) / 2))
+                chosen = points[points["runs"] == n_runs].dropna(subset=["variance", "ci_high"])
+                _draw_points(axes, chosen, shift, shades[n_runs], _MARKERS[index % len(_MARKERS)])
+            _set_axes(axes, points, spread[spread["step"] == step])
+            _name_missed(axes, points)
+            axes.set(title=f"t = {step}", xlabel="batch size b")
+        grid[0, 0].set_ylabel(rf"$\mathrm{{var}}(g_{{t,{layer}}} \mid \mathcal{{F}}_0)$")
+        figure.legend(
+            handles=_key(counts, shades, int(spread["runs"].iloc[0]), level),
+            loc="outside lower center",
+            ncols=3,
+            frameon=False,
+        )
+    return figure
+
+
+def _draw_spread(axes: Axes, spread: pd.DataFrame) -> None:
+    axes.fill_between(spread["b"], spread["q05"], spread["q95"], color=_SHADE, alpha=0.35, lw=0)
+    axes.plot(spread["b"], spread["median"], color=_SHADE, ls="--")
+
+
+def _draw_points(
+    axes: Axes,
+    points: pd.DataFrame,
+    shift: float,
+    shade: tuple[float, float, float],
+    marker: str,
+) -> None:
+    at = points["b"] * shift
+    axes.vlines(at, points["ci_low"], points["ci_high"], color=shade, lw=0.9, zorder=3)
+    for reliable, face in ((True, shade), (False, "white")):
+        chosen = points["reliable"] == reliable
+        axes.plot(
+            at[chosen],
+            points.loc[chosen, "variance"],
+            marker,
+            color=shade,
+            markerfacecolor=face,
+            markeredgewidth=0.9,
+            ms=3.6,
+            zorder=3.5,
+        )
+
+
+def _name_missed(axes: Axes, points: pd.DataFrame) -> None:
+    """Write the exact value where every interval stays below a tenth of it."""
+    for b, group in points.groupby("b"):
+        exact = group["exact"].iloc[0]
+        if exact > 10 * group["ci_high"].max():
+            text = axes.annotate(
+                _scientific(exact), (b, exact), (5, 0), textcoords="offset points", va="center"
+            )
+            text.set_fontsize(8)
+
+
+def _scientific(value: float) -> str:
+    if value < 1e4:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return rf"${mantissa} \times 10^{{{int(exponent)}}}$"
+
+
+def _set_axes(axes: Axes, points: pd.DataFrame, spread: pd.DataFrame) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    first, last = int(points["b"].min()), int(points["b"].max())
+    ticks = 2 ** np.arange(int(np.ceil(np.log2(first))), int(np.log2(last)) + 1)
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(first / 1.25, last * 1.25)
+    # Lower ends of intervals can be 0; the axis is set by what has a place on it.
+    columns = [points[["exact", "variance", "ci_high"]], spread[["q05", "q95"]]]
+    values = np.concatenate([column.to_numpy(np.float64).ravel() for column in columns])
+    values = values[(values > 0) & np.isfinite(values)]
+    room = max(1.5, (values.max() / values.min()) ** 0.07)
+    axes.set_ylim(values.min() / room, values.max() * room)
+
+
+def _key(
+    counts: Sequence[int],
+    shades: dict[int, tuple[float, float, float]],
+    n_repeated: int,
+    level: float,
+) -> list[Line2D | Patch]:
+    def point(label: str, colour: object, marker: str, face: object) -> Line2D:
+        line = Line2D([], [], ls="", marker=marker, ms=4, markeredgewidth=0.9, label=label)
+        line.set(color=colour, markerfacecolor=face)
+        return line
+
+    return [
+        Line2D([], [], color="black", lw=1.3, label="exact"),
+        Line2D([], [], color=_SHADE, ls="--", label=f"{n_repeated:,} runs repeated: median"),
+        Patch(color=_SHADE, alpha=0.35, lw=0, label=f"{n_repeated:,} runs repeated: 5 to 95 %"),
+        *(
+            point(
+                f"{n_runs:,} runs, {level:.0%} interval",
+                shades[n_runs],
+                _MARKERS[index % len(_MARKERS)],
+                shades[n_runs],
+            )
+            for index, n_runs in enumerate(counts)
+        ),
+        point("hollow: flagged as not reliable", "0.3", "o", "white"),
+    ]

@@ -1,0 +1,22 @@
+"""Estimates of the scalar network's variances beside the exact values."""
+
+from fractions import Fraction
+from pathlib import Path
+
+from pipeline_lib.artifacts import write_table
+from pipeline_lib.logs import job_log
+from pipeline_lib.scalar_tables import heavy_tails_table, repeats_table
+from pipeline_lib.theory.scalar_network import ScalarNetwork
+
+with job_log(snakemake.log[0]):
+    settings = snakemake.params.settings
+    network = ScalarNetwork(*(Fraction(settings[name]) for name in ("w1", "w2", "target")))
+    last, sizes = settings["max_step"], settings["batch_sizes"]
+    rates = [Fraction(settings["learning_rate"])] * last
+    seed, level = snakemake.params.seed, snakemake.params.confidence_level
+    estimates = heavy_tails_table(network, rates, last, sizes, settings["run_counts"], seed, level)
+    repeats = repeats_table(
+        network, rates, last, sizes, settings["run_counts"][0], settings["repeats"], seed, level
+    )
+    write_table(Path(snakemake.output.estimates), estimates, "heavy_tails", settings)
+    write_table(Path(snakemake.output.repeats), repeats, "heavy_tails_repeats", settings)

@@ -1,0 +1,48 @@
+"""Train one block of replicas of the two-layer linear network and write its statistics."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline_lib.artifacts import write_table
+from pipeline_lib.blocks import resolve_device
+from pipeline_lib.blocks_two_layer import two_layer_block
+from pipeline_lib.initial_weights import read_weights
+from pipeline_lib.logs import job_log
+from pipeline_lib.seeding import seed_sequence
+
+with job_log(snakemake.log[0]):
+    block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}
+    weights = read_weights(Path(snakemake.input.weights))
+    device = resolve_device(snakemake.params.device)
+    result = two_layer_block(
+        weights["W1"],
+        weights["W2"],
+        weights["teacher_W2"] @ weights["teacher_W1"],
+        np.array(snakemake.params.learning_rates),
+        block["b"],
+        snakemake.params.n_replicas,
+        seed_sequence(
+            snakemake.params.seed,
+            "batches",
+            snakemake.wildcards.experiment,
+            block["init"],
+            block["b"],
+            block["seed"],
+        ),
+        replicas_at_once=snakemake.params.model["replicas_at_once"],
+        threads=snakemake.threads,
+        dtype=snakemake.params.model["dtype"],
+        device=device,
+    )
+    provenance = {
+        **block,
+        "source": "online Gaussian samples",
+        "data_sha256": None,
+        "n_rows": None,
+        "experiment": snakemake.wildcards.experiment,
+        "config": snakemake.params.config_digest,
+        "backend": f"torch {device}",
+    }
+    write_table(Path(snakemake.output.divergence), result.divergence, "divergence", provenance)
+    write_table(Path(snakemake.output.statistics), result.statistics, "statistics", provenance)
