@@ -11,6 +11,7 @@ import pandas as pd
 from pipeline_lib.artifacts import SCHEMAS, read_provenance, read_table
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.inference import reliability, variance_interval
+from pipeline_lib.statistics import STOCHASTIC
 from pipeline_lib.variance import Contributions, pool
 
 _ROW = ["step", "epoch", "quantity", "tensor", "estimator"]
@@ -67,6 +68,31 @@ def variance_table(
     if not parts:
         raise ArtifactError("no block holds an estimate: every batch size is above the data's rows")
     return pd.concat(parts, ignore_index=True)
+
+
+def efficiency_table(variance: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the ``efficiency`` artefact: what a Rao-Blackwellised run is worth, by b and step.
+
+    ``runs_worth`` is the squared ratio of the standard errors of the two estimators of the same
+    variance from the same runs: how many plain runs give the precision of one. Steps at which the
+    Rao-Blackwellised estimate is known without error (all runs still share their weights) and
+    steps without an estimate are left out.
+    """
+    key = ["init", "b", "step", "tensor"]
+    wide = variance[variance["quantity"] == STOCHASTIC].pivot(
+        index=key, columns="estimator", values="std_error"
+    )
+    # Rounding leaves a trace of a standard error where there is none.
+    known = wide["rao_blackwell"] <= 1e-12 * wide["sample"]
+    wide = wide[~known].dropna().reset_index()
+    return pd.DataFrame(
+        {
+            **{name: wide[name] for name in key},
+            "std_error_sample": wide["sample"],
+            "std_error_rao_blackwell": wide["rao_blackwell"],
+            "runs_worth": (wide["sample"] / wide["rao_blackwell"]) ** 2,
+        }
+    )
 
 
 def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> pd.DataFrame:

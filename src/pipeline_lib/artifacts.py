@@ -80,6 +80,15 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         ("n_diverged", pa.int32()),
         nullable=("epoch", *_ESTIMATE),
     ),
+    "efficiency": _schema(
+        ("init", pa.int32()),
+        ("b", pa.int32()),
+        ("step", pa.int32()),
+        ("tensor", _CATEGORY),
+        ("std_error_sample", pa.float64()),
+        ("std_error_rao_blackwell", pa.float64()),
+        ("runs_worth", pa.float64()),
+    ),
     "theory": _schema(
         ("init", pa.int32()),
         ("b", pa.int32()),

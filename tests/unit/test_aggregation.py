@@ -8,7 +8,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from pipeline_lib import blocks as blocks_module
-from pipeline_lib.aggregation import read_blocks, variance_table
+from pipeline_lib.aggregation import efficiency_table, read_blocks, variance_table
 from pipeline_lib.artifacts import SCHEMAS, read_table, write_table
 from pipeline_lib.blocks import regression_block
 from pipeline_lib.errors import ArtifactError
@@ -256,3 +256,39 @@ def test_contributions_survive_the_file(tmp_path):
     for name in Contributions.__dataclass_fields__:
         column = name if name in ("n_replicas", "dof") else f"contribution_{name}"
         assert group[0][column].tolist() == frame[column].tolist()
+
+
+def test_efficiency_is_the_ratio_of_variances_of_the_estimators():
+    """Ten times the runs shrink a standard error by sqrt(10): a run is then worth ten."""
+    key = {"init": 0, "quantity": "stochastic_gradient", "tensor": "all"}
+    rows = [
+        {"b": 4, "step": 0, "estimator": "sample", "std_error": 0.5},
+        {"b": 4, "step": 0, "estimator": "rao_blackwell", "std_error": 1e-17},  # known exactly
+        {"b": 4, "step": 1, "estimator": "sample", "std_error": np.sqrt(10.0)},
+        {"b": 4, "step": 1, "estimator": "rao_blackwell", "std_error": 1.0},
+        {"b": 8, "step": 1, "estimator": "sample", "std_error": np.nan},  # diverged
+        {"b": 8, "step": 1, "estimator": "rao_blackwell", "std_error": np.nan},
+    ]
+    table = efficiency_table(pd.DataFrame([key | row for row in rows]))
+    assert table[["init", "b", "step", "tensor"]].to_numpy().tolist() == [[0, 4, 1, "all"]]
+    assert table["runs_worth"].item() == pytest.approx(10.0)
+
+
+def test_an_estimate_is_reliable_only_if_neither_estimator_is_flagged():
+    moments = {"n_replicas": 100, "dof": 99, "n_diverged": 0, "contribution_mean": 1.0}
+    calm = {"contribution_m2": 30.0, "contribution_m3": 20.0, "contribution_max": 4.0}
+    wild = {"contribution_m2": 6000.0, "contribution_m3": 4e5, "contribution_max": 80.0}
+    key = {"step": 0, "epoch": pd.NA, "quantity": "stochastic_gradient", "tensor": "all"}
+    for sample, rao_blackwell, expected in (
+        (calm, calm, True),
+        (wild, calm, False),
+        (calm, wild, False),
+    ):
+        frame = pd.DataFrame(
+            [
+                key | moments | sample | {"estimator": "sample"},
+                key | moments | rao_blackwell | {"estimator": "rao_blackwell"},
+            ]
+        )
+        table = variance_table({(0, 4): [frame]}, 0.95)
+        assert table["reliable"].tolist() == [expected, expected]

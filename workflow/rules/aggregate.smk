@@ -11,7 +11,8 @@ rule aggregate_variance:
         blocks=blocks_of,
         code=modules("aggregation", "variance", "inference"),
     output:
-        f"{RESULTS}/variance/{{experiment}}.parquet",
+        variance=f"{RESULTS}/variance/{{experiment}}.parquet",
+        efficiency=f"{RESULTS}/variance/{{experiment}}_efficiency.parquet",
     log:
         f"{LOGS}/variance/{{experiment}}.log",
     benchmark:

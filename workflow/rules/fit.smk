@@ -8,7 +8,7 @@ localrules:
 rule fit_polynomials:
     """Weighted fits in 1/b and in c_b, judged against the exact variance."""
     input:
-        variance=rules.aggregate_variance.output[0],
+        variance=rules.aggregate_variance.output.variance,
         theory=f"{RESULTS}/theory/{{experiment}}.parquet",
         code=modules("fitting", "tables"),
     output:

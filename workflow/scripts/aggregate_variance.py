@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_lib.aggregation import read_blocks, variance_table
+from pipeline_lib.aggregation import efficiency_table, read_blocks, variance_table
 from pipeline_lib.artifacts import read_provenance, write_table
 from pipeline_lib.logs import job_log
 
@@ -15,4 +15,8 @@ with job_log(snakemake.log[0]):
     table = variance_table(read_blocks(paths, expected), snakemake.params.confidence_level)
     first = read_provenance(paths[0])
     shared = {key: first[key] for key in ("source", "data_sha256", "n_rows", "backend")}
-    write_table(Path(snakemake.output[0]), table, "variance", {**expected, **shared})
+    provenance = {**expected, **shared}
+    write_table(
+        Path(snakemake.output.efficiency), efficiency_table(table), "efficiency", provenance
+    )
+    write_table(Path(snakemake.output.variance), table, "variance", provenance)
