@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
-SNAKEMAKE := $(VENV)/bin/snakemake
+# Through python, so that a checkout can be moved.
+SNAKEMAKE := $(VENV)/bin/python -m snakemake
 
 .PHONY: help study test check bench lock clean
 
@@ -14,7 +15,7 @@ study: $(INSTALLED) ## run the study at the scale of config.yaml, on every core
 	$(SNAKEMAKE) --cores all
 
 test: $(INSTALLED) ## run every test
-	$(VENV)/bin/pytest
+	$(VENV)/bin/python -m pytest
 
 check: $(INSTALLED) ## linters, formatters and types
 	$(VENV)/bin/ruff check .
@@ -41,5 +42,5 @@ $(INSTALLED): envs/requirements.lock pyproject.toml
 	@echo "installing the pinned packages into $(VENV), a few minutes the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement envs/requirements.lock
-	$(VENV)/bin/pip install --quiet --no-deps --editable .
+	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

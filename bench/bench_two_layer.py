@@ -13,8 +13,8 @@ Compared are, for p = 64, 256 hidden units and 128 outputs in float32,
 
 The last two are given the better of several numbers of replicas. The fraction of the peak counts
 the multiplications that the library's own algebra needs (`multiplications`), nothing else, against
-the best large float32 matrix product of this process. Times are the best of several rounds, so that
-work beside this one disturbs them little.
+a large float32 matrix product timed in turn with the rest. Times are the best of several rounds. On
+a machine with other work, `--cpu-time` compares processor seconds of one thread instead.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 P, HIDDEN, P2, SCALE = 64, 256, 128, 0.3
+CPU_TIME = "--cpu-time"
 GROUPS = (20, 100)  # replicas at once that the vectorised alternatives may choose from
 
 
@@ -38,43 +39,45 @@ def weights() -> tuple[Any, Any, Any]:
     return w1, w2, t2 @ t1
 
 
-def best(work: Callable[[], object], rounds: int) -> float:
-    """Shortest of ``rounds`` timings, in seconds, after one run to warm up."""
-    work()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
+Work = tuple[Callable[[], object], float]  # what to time, and what to divide its time by
+
+
+def best(works: dict[str, Work], rounds: int) -> dict[str, float]:
+    """Shortest time of each work. Rounds take turns, so that all meet the same disturbance."""
+    clock = time.process_time if CPU_TIME in sys.argv else time.perf_counter
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for work, _ in works.values():
         work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    for _ in range(rounds):
+        for name, (work, units) in works.items():
+            start = clock()
+            work()
+            times[name].append((clock() - start) / units)
+    return {name: min(values) for name, values in times.items()}
 
 
-def gemm_peak(rounds: int) -> float:
-    """FLOP/s of the fastest large float32 matrix product, all threads."""
+def gemm(n: int = 2048) -> Work:
+    """A large float32 matrix product, in seconds per floating-point operation."""
     import torch
 
-    rates = []
-    for n in (1024, 2048, 4096):
-        a, b = torch.randn(n, n), torch.randn(n, n)
-        out = torch.empty(n, n)
-        rates.append(2 * n**3 / best(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), rounds))
-    return max(rates)
+    a, b, out = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
+    return lambda: torch.mm(a, b, out=out), 2 * n**3
 
 
-def time_block(b: int, steps: int, rounds: int, threads: int, at_once: int) -> float:
+def block(b: int, steps: int, threads: int, at_once: int) -> Work:
     from pipeline_lib.blocks_two_layer import two_layer_block
 
-    start, n = weights(), 2 * threads * at_once
+    start, n = weights(), threads * at_once
     rates = 0.1 / np.arange(1, steps + 1)
 
     def work() -> None:
         stream = np.random.SeedSequence(1)
         two_layer_block(*start, rates, b, n, stream, replicas_at_once=at_once, threads=threads)
 
-    return best(work, rounds) / (n * steps)
+    return work, n * steps
 
 
-def time_plain_loop(b: int, steps: int, rounds: int) -> float:
+def plain_loop(b: int, steps: int) -> Work:
     import torch
 
     start = [torch.tensor(w, dtype=torch.float32) for w in weights()]
@@ -91,10 +94,10 @@ def time_plain_loop(b: int, steps: int, rounds: int) -> float:
                 w1 -= 0.1 / (t + 1) * g1
                 w2 -= 0.1 / (t + 1) * g2
 
-    return best(work, rounds) / steps
+    return work, steps
 
 
-def time_vmap(b: int, steps: int, rounds: int, n: int) -> float:
+def vmapped(b: int, steps: int, n: int) -> Work:
     import torch
     from torch.func import grad, vmap
 
@@ -119,10 +122,10 @@ def time_vmap(b: int, steps: int, rounds: int, n: int) -> float:
             error.square().sum((1, 2)) * parameters[0].square().sum((1, 2))
             parameters = tuple(w - 0.1 / (t + 1) * d for w, d in zip(parameters, g, strict=True))
 
-    return best(work, rounds) / (n * steps)
+    return work, n * steps
 
 
-def time_jax(b: int, steps: int, rounds: int, n: int) -> float:
+def jax_scan(b: int, steps: int, n: int) -> Work:
     import jax
     import jax.numpy as jnp
 
@@ -154,13 +157,15 @@ def time_jax(b: int, steps: int, rounds: int, n: int) -> float:
         return jax.lax.scan(step, (parameters, key), jnp.arange(steps, dtype=jnp.float32))
 
     key = jax.random.key(0)
-    return best(lambda: jax.block_until_ready(run(key)), rounds) / (n * steps)
+    return lambda: jax.block_until_ready(run(key)), n * steps
 
 
 def jax_times(python: str, batch_sizes: list[int], steps: int, rounds: int) -> dict[int, float]:
     """Times of JAX, measured by this file under the interpreter ``python``."""
     sizes = ["--batch-sizes", *map(str, batch_sizes)]
     command = [python, __file__, "--only-jax", "--steps", str(steps), "--rounds", str(rounds)]
+    if CPU_TIME in sys.argv:
+        command = ["taskset", "-c", "0", *command, CPU_TIME]
     done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=True)
     return {int(b): value for b, value in json.loads(done.stdout).items()}
 
@@ -172,40 +177,47 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--replicas-at-once", type=int, default=20)
+    parser.add_argument(CPU_TIME, action="store_true", help="processor seconds of one thread")
     parser.add_argument("--jax-python", help="interpreter of an environment that has JAX")
     parser.add_argument("--only-jax", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     sizes, steps, rounds = options.batch_sizes, options.steps, options.rounds
     if options.only_jax:
-        json.dump(
-            {b: min(time_jax(b, steps, rounds, n) for n in GROUPS) for b in sizes}, sys.stdout
-        )
+        works = {b: {f"{n}": jax_scan(b, steps, n) for n in GROUPS} for b in sizes}
+        json.dump({b: min(best(work, rounds).values()) for b, work in works.items()}, sys.stdout)
         return
 
     import torch
 
     from pipeline_lib.models.two_layer import multiplications
 
-    torch.set_num_threads(options.threads)
-    peaks, rows = [gemm_peak(rounds)], []
+    threads = 1 if options.cpu_time else options.threads
+    torch.set_num_threads(threads)
     jax = jax_times(options.jax_python, sizes, steps, rounds) if options.jax_python else {}
+    rows = []
     for b in sizes:
-        ours = time_block(b, 2 * steps, rounds, options.threads, options.replicas_at_once)
-        loop = time_plain_loop(b, 20 * steps, rounds)
-        vmap = min(time_vmap(b, steps, rounds, n) for n in GROUPS)
-        peaks.append(gemm_peak(3))
+        works = {
+            "peak": gemm(),
+            "library": block(b, 5 * steps, threads, options.replicas_at_once),
+            "loop": plain_loop(b, 20 * steps),
+            **{f"vmap {n}": vmapped(b, steps, n) for n in GROUPS},
+        }
+        times = best(works, rounds)
         flops = 2 * min(multiplications(P, P + P2, P2, b).values())
-        rows.append((b, ours, flops, loop, vmap, jax.get(b)))
-    peak = max(peaks)
-    print(f"{options.threads} threads, float32, GEMM peak {peak / 1e9:.0f} GFLOP/s\n")
+        vmap = min(times[f"vmap {n}"] for n in GROUPS)
+        share = flops * times["peak"] / times["library"]
+        rows.append((b, times["library"], share, times["loop"], vmap, jax.get(b)))
+        print(f"b = {b}: GEMM peak {1e-9 / times['peak']:.0f} GFLOP/s", file=sys.stderr)
+    print(f"{threads} threads, float32\n")
     print("| b | library, µs | of peak | plain loop, µs | vmap(grad), µs | JAX, µs | faster than |")
     print("|---|---|---|---|---|---|---|")
-    for b, ours, flops, *others in rows:
-        times = " | ".join("not measured" if t is None else f"{t * 1e6:.0f}" for t in others)
+    for b, ours, share, *others in rows:
+        columns = " | ".join("not measured" if t is None else f"{t * 1e6:.0f}" for t in others)
         ratios = ", ".join("–" if t is None else f"{t / ours:.1f}×" for t in others)
-        print(f"| {b} | {ours * 1e6:.0f} | {flops / ours / peak:.0%} | {times} | {ratios} |")
+        print(f"| {b} | {ours * 1e6:.0f} | {share:.0%} | {columns} | {ratios} |")
     total = sum(row[1] for row in rows) * 1e6
-    print(f"\n1,000 runs of 1,000 iterations for these sizes: {total / 60:.1f} min")
+    unit = "min of one processor" if options.cpu_time else "min"
+    print(f"\n1,000 runs of 1,000 iterations for these sizes: {total / 60:.1f} {unit}")
 
 
 if __name__ == "__main__":

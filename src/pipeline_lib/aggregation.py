@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline_lib.artifacts import SCHEMAS, read_provenance, read_table
+from pipeline_lib.artifacts import read_provenance, read_table
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.inference import reliability, variance_interval
+from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.statistics import STOCHASTIC
 from pipeline_lib.variance import Contributions, pool
 
@@ -22,13 +23,14 @@ def read_blocks(
 ) -> dict[tuple[int, int], list[pd.DataFrame]]:
     """Read statistics of blocks, grouped by (init, b), each group ordered by block.
 
-    Every block must carry the ``expected`` provenance, and no (init, b, seed) may come twice.
+    Every block must carry the ``expected`` provenance, no (init, b, seed) may come twice,
+    and all must agree on their data and on what they ran on.
 
     Raises:
         ArtifactError: names the file and what differs.
     """
     seen: dict[tuple[int, int, int], Path] = {}
-    data_seen: dict[str, Path] = {}
+    shared_seen: dict[str, tuple[Any, Path]] = {}
     blocks: dict[tuple[int, int], list[tuple[int, pd.DataFrame]]] = {}
     for path in paths:
         frame = read_table(path, "statistics")
@@ -43,10 +45,13 @@ def read_blocks(
         if block in seen:
             raise ArtifactError(f"{path}: holds the same replicas as {seen[block]}")
         seen[block] = path
-        data_seen.setdefault(provenance["data_sha256"], path)
-        if len(data_seen) > 1:
-            first, second = data_seen.values()
-            raise ArtifactError(f"{second}: was trained on other data than {first}")
+        for key in ("data_sha256", "backend"):
+            value, first = shared_seen.setdefault(key, (provenance[key], path))
+            if provenance[key] != value:
+                raise ArtifactError(
+                    f"{path}: made with {key} {provenance[key]!r}, but {first} with {value!r}; "
+                    "remove one of them and run again"
+                )
         blocks.setdefault(block[:2], []).append((block[2], frame))
     by_seed = itemgetter(0)
     return {key: [frame for _, frame in sorted(b, key=by_seed)] for key, b in blocks.items()}
@@ -103,6 +108,8 @@ def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> 
     n_diverged = np.sum([frame["n_diverged"] for frame in frames], axis=0)
     interval = variance_interval(merged.n_replicas, merged.mean, merged.m2, merged.m3, level)
     max_share, reliable = reliability(merged.n_replicas, merged.mean, merged.max)
+    # Short of divergence the third moments overflow first: no error bar, nothing to rely on.
+    reliable &= np.isfinite(interval.std_error)
     table = rows.assign(
         init=init,
         b=b,

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts import SCHEMAS
+from pipeline_lib.errors import ConfigError
 from pipeline_lib.logs import progress
 from pipeline_lib.models.linear_kernel import KernelState, advance
 from pipeline_lib.models.regression_design import RegressionDesign
+from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.seeding import replica_states, torch_seed
 from pipeline_lib.statistics import (
     ALL,
@@ -41,15 +42,26 @@ class BlockResult:
 
 
 def resolve_device(device: str) -> str:
-    """``auto`` becomes ``cuda`` where a CUDA device is visible, else ``cpu``.
+    """``auto`` becomes ``cuda`` where torch can use a CUDA device, else ``cpu``.
 
-    The device is looked for without importing torch, which would cost every CPU job a second.
+    Torch is asked only where a driver is loaded: importing it would cost every CPU job a second.
+    Raises ConfigError if ``cuda`` is asked for and there is none.
     """
-    if device != "auto":
+    if device == "cpu":
         return device
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    has_gpu = os.path.exists("/dev/nvidiactl") and visible not in ("", "-1")
-    return "cuda" if has_gpu else "cpu"
+    usable = os.path.exists("/dev/nvidiactl") and _cuda_is_available()
+    if device == "cuda" and not usable:
+        raise ConfigError(
+            "config: compute.device: 'cuda', but no CUDA device can be used here; "
+            "allowed here: auto, cpu"
+        )
+    return "cuda" if usable else "cpu"
+
+
+def _cuda_is_available() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def regression_block(

@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts import SCHEMAS
 from pipeline_lib.blocks import BlockResult, report_divergence, summarise_records
 from pipeline_lib.gaussian_batches import GaussianSampler
 from pipeline_lib.logs import progress
 from pipeline_lib.models.two_layer import TwoLayerReplicas, reduce_hidden
+from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.training import train
 from pipeline_lib.variance import Contributions, pool

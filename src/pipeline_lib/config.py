@@ -78,7 +78,7 @@ class LearningRate:
 
 
 @dataclass(frozen=True)
-class PolynomialFit:
+class FitSettings:
     """At which steps, and to what degree in 1/b, the variance is fitted (Section 4.2)."""
 
     steps: tuple[int, ...]
@@ -97,7 +97,7 @@ class Experiment:
     runs: int
     runs_per_block: int
     iterations: int
-    polynomial: PolynomialFit | None = None
+    polynomial: FitSettings | None = None
 
     @property
     def blocks(self) -> range:
@@ -159,9 +159,19 @@ class Study:
     seed: int
     data_dir: str | None
     experiments: Mapping[str, Experiment]
+    at_paper_scale: Mapping[str, Experiment]
     heavy_tails: HeavyTails
     compute: Compute
     confidence_level: float
+
+    def require(self, *names: str) -> None:
+        """ConfigError unless every experiment of ``names`` is there."""
+        for name in names:
+            if name not in self.experiments:
+                raise ConfigError(
+                    f"config: experiments.{name}: missing, but figures are drawn from it; "
+                    "give it few runs if you do not need it"
+                )
 
 
 def digest(values: Mapping[str, Any]) -> str:
@@ -175,6 +185,13 @@ def load_study(raw: Mapping[str, Any], schema: Path) -> Study:
     Raises:
         ConfigError: One line that names the key, its value and what is allowed.
     """
+    for name, values in raw.get("experiments", {}).items():
+        complete = [each for each, v in raw["experiments"].items() if "model" in v]
+        if isinstance(values, Mapping) and "model" not in values:
+            raise ConfigError(
+                f"config: experiments.{name}: unknown experiment, and no model for a new one; "
+                f"allowed: {', '.join(complete)}"
+            )
     check_schema(raw, schema)
     for scale, overrides in raw["scales"].items():
         for name in overrides:
@@ -185,18 +202,17 @@ def load_study(raw: Mapping[str, Any], schema: Path) -> Study:
                 )
     # Every scale is checked, the chosen one first: a mistake in another should not wait for it.
     chosen = raw["scale"]
-    by_scale = {
-        scale: {
-            name: _experiment(name, _merge(values, raw["scales"][scale].get(name, {})))
-            for name, values in raw["experiments"].items()
-        }
-        for scale in sorted(raw["scales"], key=lambda scale: scale != chosen)
-    }
+    by_scale = {}
+    for scale in sorted(raw["scales"], key=lambda scale: scale != chosen):
+        merged = _merge(raw["experiments"], raw["scales"][scale])
+        check_schema({**raw, "experiments": merged}, schema)
+        by_scale[scale] = {name: _experiment(name, values) for name, values in merged.items()}
     return Study(
         scale=chosen,
         seed=raw["seed"],
         data_dir=raw["data_dir"],
         experiments=MappingProxyType(by_scale[chosen]),
+        at_paper_scale=MappingProxyType(by_scale["paper"]),
         heavy_tails=_heavy_tails(raw["heavy_tails"], chosen),
         compute=Compute(**raw["compute"]),
         confidence_level=raw["confidence_level"],
@@ -222,7 +238,7 @@ def _experiment(name: str, values: Mapping[str, Any]) -> Experiment:
         runs=values["runs"],
         runs_per_block=values["runs_per_block"],
         iterations=values["iterations"],
-        polynomial=PolynomialFit(
+        polynomial=FitSettings(
             tuple(sorted(values["polynomial"]["steps"])), values["polynomial"]["degree"]
         )
         if "polynomial" in values
@@ -265,8 +281,8 @@ def _check(experiment: Experiment) -> None:
             )
     if experiment.runs % experiment.runs_per_block:
         raise ConfigError(
-            f"{where}.runs: {experiment.runs} is not a multiple of runs_per_block "
-            f"({experiment.runs_per_block})"
+            f"{where}.runs: {experiment.runs} is not whole blocks; "
+            f"allowed: multiples of runs_per_block = {experiment.runs_per_block}"
         )
     if experiment.polynomial is None:
         return

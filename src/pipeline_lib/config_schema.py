@@ -49,7 +49,16 @@ def check_schema(values: Mapping[str, Any], schema: Path) -> None:
         ConfigError: For the error that is most specific, in one line.
     """
     validator = _Validator(yaml.safe_load(schema.read_text()))
-    error = best_match(validator.iter_errors(values))
+    # A scale lists only what it changes: what is required is asked of the merged experiments.
+    error = best_match(
+        error
+        for error in validator.iter_errors(values)
+        if not (
+            error.validator == "required"
+            and len(error.absolute_path) > 2
+            and error.absolute_path[0] == "scales"
+        )
+    )
     if error is not None:
         raise ConfigError(_describe(error))
 

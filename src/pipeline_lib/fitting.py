@@ -76,9 +76,10 @@ class PolynomialFit:
 
     std_errors and covariance (P × P) take the given standard errors as known; they are not scaled
     by chi_squared/dof. r_squared = 1 − chi_squared/Σw(y − ȳ_w)², about the weighted mean in every
-    variant. condition_number is the 2-norm one of the weighted Vandermonde matrix x_i^k/SE_i with
-    its columns scaled to unit length (independent of the units of x); orthogonal_condition_number
-    is that of the matrix the fit was solved in. n_points counts the points used.
+    variant. Condition numbers are 2-norm ones: raw_condition_number of the Vandermonde matrix x_i^k
+    as it stands, condition_number of x_i^k/SE_i with its columns scaled to unit length (independent
+    of the units of x), orthogonal_condition_number of the matrix the fit was solved in. n_points
+    counts the points used.
     """
 
     basis: Basis
@@ -93,6 +94,7 @@ class PolynomialFit:
     r_squared: float
     chi_squared: float
     dof: int
+    raw_condition_number: float
     condition_number: float
     orthogonal_condition_number: float
     orthogonal_coefficients: FloatArray
@@ -165,7 +167,8 @@ def fit_polynomial(
     chi_squared = float(np.sum((target - Q @ orthogonal) ** 2))
     weighted_mean = np.sum(y / se**2) / np.sum(1 / se**2)
     spread = float(np.sum(((y - weighted_mean) / se) ** 2))
-    raw = x[:, None] ** powers / se[:, None]
+    raw = (x * x_scale)[:, None] ** powers
+    weighted = x[:, None] ** powers / se[:, None]
     return PolynomialFit(
         basis=basis,
         constant=constant,
@@ -179,7 +182,8 @@ def fit_polynomial(
         r_squared=1 - chi_squared / spread if spread > 0 else float("nan"),
         chi_squared=chi_squared,
         dof=int(x.size - powers.size),
-        condition_number=float(np.linalg.cond(raw / np.linalg.norm(raw, axis=0))),
+        raw_condition_number=float(np.linalg.cond(raw)),
+        condition_number=float(np.linalg.cond(weighted / np.linalg.norm(weighted, axis=0))),
         orthogonal_condition_number=float(np.linalg.cond(Q)),
         orthogonal_coefficients=orthogonal,
         recurrence=H,

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from pipeline_lib.artifacts import write_whole
+from pipeline_lib.errors import ArtifactError
 from pipeline_lib.seeding import seed_sequence
 
 Floats = NDArray[np.float64]
@@ -46,6 +48,9 @@ def write_weights(path: Path, weights: Mapping[str, Floats]) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Floats]:
-    """Read what `write_weights` wrote."""
-    weights: dict[str, Floats] = load_file(path)
+    """Read what `write_weights` wrote; ArtifactError if the file is absent or not whole."""
+    try:
+        weights: dict[str, Floats] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path}: not a whole safetensors file ({error})") from error
     return weights

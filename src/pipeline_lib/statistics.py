@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts import SCHEMAS
+from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.variance import (
     Contributions,
     VectorMoments,

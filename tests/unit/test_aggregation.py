@@ -9,10 +9,11 @@ from pandas.testing import assert_frame_equal
 
 from pipeline_lib import blocks as blocks_module
 from pipeline_lib.aggregation import efficiency_table, read_blocks, variance_table
-from pipeline_lib.artifacts import SCHEMAS, read_table, write_table
+from pipeline_lib.artifacts import read_table, write_table
 from pipeline_lib.blocks import regression_block
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.inference import reliability, variance_interval
+from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.statistics import GradientRecord, statistics_rows
 from pipeline_lib.variance import (
@@ -44,7 +45,9 @@ def gradients(replicas, steps=4, seed=0):
 
 def save(folder, frame, init=0, b=4, seed=0, **changed):
     path = folder / f"init={init}" / f"b={b}" / f"seed={seed}" / "statistics.parquet"
-    provenance = {**EXPECTED, "data_sha256": "d0", "init": init, "b": b, "seed": seed, **changed}
+    block = {"init": init, "b": b, "seed": seed}
+    made = {"data_sha256": "d0", "backend": "numba cpu"}
+    provenance = {**EXPECTED, **made, **block, **changed}
     write_table(path, frame, "statistics", provenance)
     return path
 
@@ -101,10 +104,11 @@ def test_a_file_without_provenance_is_refused(tmp_path):
         read_blocks([path], EXPECTED)
 
 
-def test_other_data_is_refused(tmp_path):
+@pytest.mark.parametrize(("key", "value"), [("data_sha256", "d1"), ("backend", "torch cuda")])
+def test_blocks_of_other_data_or_device_are_refused(tmp_path, key, value):
     first = save(tmp_path, block_of(gradients(3)))
-    second = save(tmp_path, block_of(gradients(3)), b=16, data_sha256="d1")
-    with pytest.raises(ArtifactError, match="trained on other data") as caught:
+    second = save(tmp_path, block_of(gradients(3)), b=16, **{key: value})
+    with pytest.raises(ArtifactError, match=f"made with {key} '{value}', but") as caught:
         read_blocks([first, second], EXPECTED)
     assert str(first) in str(caught.value)
     assert str(second) in str(caught.value)

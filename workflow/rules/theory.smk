@@ -13,7 +13,7 @@ rule exact_moments:
     input:
         data=data_of,
         weights=weights_of,
-        code=modules("theory/linear_regression", "tables"),
+        code=modules("theory/linear_regression", "theory_tables", "data/admissions"),
     output:
         variance=f"{RESULTS}/theory/{{experiment}}.parquet",
         loss=f"{RESULTS}/theory/{{experiment}}_loss.parquet",
@@ -37,7 +37,12 @@ rule exact_polynomial:
     input:
         data=data_of,
         weights=weights_of,
-        code=modules("theory/polynomial", "tables"),
+        code=modules(
+            "theory/polynomial",
+            "theory/linear_regression",
+            "theory_tables",
+            "data/admissions",
+        ),
     output:
         f"{RESULTS}/theory/{{experiment}}_polynomial.parquet",
     log:
@@ -62,7 +67,9 @@ rule exact_two_layer:
     """Variance of the two-layer linear network at t = 0 and t = 1, for every b."""
     input:
         weights=weights_of,
-        code=modules("theory/two_layer", "theory/wishart", "theory/wick", "tables"),
+        code=modules(
+            "theory/two_layer", "theory/wishart", "theory/wick", "theory_tables"
+        ),
     output:
         f"{RESULTS}/theory/{{experiment}}.parquet",
     log:

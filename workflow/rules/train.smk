@@ -10,7 +10,7 @@ rule draw_initial_weights:
     """Initial weights of linear regression, shared by training and theory."""
     input:
         data=data_of,
-        code=modules("initial_weights", "seeding"),
+        code=modules("initial_weights", "seeding", "data/admissions"),
     output:
         WEIGHTS,
     log:
@@ -59,6 +59,7 @@ rule train_block:
         code=modules(
             *BLOCK_MODULES,
             "sampling",
+            "data/admissions",
             "models/linear",
             "models/linear_kernel",
             "models/regression_design",
@@ -97,7 +98,6 @@ rule train_two_layer_block:
             *BLOCK_MODULES,
             "blocks_two_layer",
             "gaussian_batches",
-            "replica_moments",
             "models/two_layer",
         ),
     output:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.artifacts import read_provenance, read_table
 from pipeline_lib.figures.fig1b import draw
-from pipeline_lib.figures.style import save_figure
+from pipeline_lib.figures.style import note, save_figure
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
@@ -13,5 +13,6 @@ with job_log(snakemake.log[0]):
         read_table(Path(snakemake.input.theory), "theory"),
         read_table(Path(snakemake.input.curves), "fitted_curves"),
         snakemake.params.confidence_level,
+        note(snakemake.params.runs, read_provenance(Path(snakemake.input.variance))),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pipeline_lib.artifacts import read_provenance, read_table, write_table
+from pipeline_lib.fit_tables import fit_tables
 from pipeline_lib.logs import job_log
-from pipeline_lib.tables import fit_tables
 
 with job_log(snakemake.log[0]):
     provenance = read_provenance(Path(snakemake.input.variance))

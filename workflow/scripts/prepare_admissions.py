@@ -10,7 +10,7 @@ from pipeline_lib.data.fetch import mirror_folders
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
-    table = load_admissions(mirror_folders(snakemake.params.data_dir, os.environ))
+    table = load_admissions(mirror_folders(snakemake.config["data_dir"], os.environ))
     origin = {"source": table.source, "data_sha256": table.body_sha256, "n_rows": table.n_rows}
     write_text(Path(snakemake.output.origin), json.dumps(origin, indent=2) + "\n")
     write_table(Path(snakemake.output.table), table.frame, "admissions", origin)

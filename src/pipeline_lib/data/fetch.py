@@ -6,6 +6,7 @@ check means. In a mirror folder it is an error, because the user put the file th
 otherwise study other data than they think; from a URL it means that the next place is tried.
 """
 
+import hashlib
 import http.client
 import logging
 import subprocess
@@ -83,6 +84,17 @@ def mirror_folders(data_dir: str | None, environ: Mapping[str, str]) -> list[Pat
         elif folder.resolve() not in [known.resolve() for known in folders]:
             folders.append(folder)
     return folders
+
+
+def supplied_digest(file_names: Sequence[str], mirrors: Sequence[Path]) -> str | None:
+    """sha256 of the file that `fetch` would take from ``mirrors``, or None where there is none.
+
+    It lets a workflow notice that a file has been supplied, replaced or removed.
+    """
+    for path in (folder / name for folder in mirrors for name in file_names):
+        if path.is_file():
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+    return None
 
 
 def fetch(

@@ -1,7 +1,6 @@
 """Figure 1b: variance against the batch size, fitted polynomials beside the exact ones."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,19 +16,18 @@ def draw(
     theory: pd.DataFrame,
     curves: pd.DataFrame,
     level: float,
+    note: str = "",
     init: int = 0,
 ) -> Figure:
-    """Fits in 1/b with a constant, as in the paper, of the ``sample`` estimates.
+    """Fits in 1/b with a constant, as in the paper, against the exact variance.
 
     ``variance``, ``theory`` and ``curves`` are the artefacts variance, theory and fitted_curves;
-    ``level`` is the confidence level of the pointwise bands of the right panel.
+    ``level`` is the confidence level of the pointwise intervals on the right; ``note`` says which
+    data it is. The left side shows the ``sample`` estimates, the right side the errors of the fits
+    to either estimator.
     """
-    fitted = curves[
-        (curves["basis"] == "inverse_b")
-        & curves["constant"]
-        & (curves["estimator"] == "sample")
-        & (curves["init"] == init)
-    ]
+    as_in_paper = (curves["basis"] == "inverse_b") & curves["constant"]
+    fitted = curves[as_in_paper & (curves["init"] == init)]
     steps = sorted(fitted["step"].unique().tolist())
     shades = colours(steps)
     truth = theory[(theory["quantity"] == STOCHASTIC) & (theory["init"] == init)]
@@ -40,19 +38,22 @@ def draw(
         & (variance["init"] == init)
     ]
     with figure_style():
-        figure = plt.figure(figsize=(WIDTH, 3.4))
+        figure = plt.figure(figsize=(WIDTH, 3.6))
         grid = figure.add_gridspec(len(steps), 2, width_ratios=[1, 1.05])
         left = figure.add_subplot(grid[:, 0])
         errors = [figure.add_subplot(grid[row, 1]) for row in range(len(steps))]
         for step, axes in zip(steps, errors, strict=True):
-            curve = fitted[fitted["step"] == step].set_index("b")
-            exact = truth[truth["step"] == step].set_index("b")["variance"].loc[curve.index]
-            left.plot(exact.index, exact, color=shades[step], lw=2.8, alpha=0.35)
-            left.plot(curve.index, curve["fitted"], color=shades[step], ls="--", lw=0.9)
+            curve = fitted[fitted["step"] == step]
+            plain = curve[curve["estimator"] == "sample"]
+            exact = truth[truth["step"] == step].set_index("b")["variance"]
+            shown = exact.loc[plain["b"].min() : plain["b"].max()]
+            left.plot(shown.index, shown, color=shades[step], lw=2.8, alpha=0.35)
+            left.plot(plain["b"], plain["fitted"], color=shades[step], ls="--", lw=0.9)
             here = points[points["step"] == step]
             left.plot(here["b"], here["variance"], "o", color=shades[step], ms=2.2)
-            _draw_error(axes, curve, exact, level, shades[step])
-            axes.plot(here["b"], np.zeros(len(here)), "|", color="0.3", ms=4)
+            _draw_error(axes, plain, exact, level, shades[step])
+            precise = curve[curve["estimator"] == "rao_blackwell"]
+            _draw_error(axes, precise, exact, level, "black")
             axes.set_ylabel(f"t = {step}", color=shades[step], rotation=0, ha="right", va="center")
         for axes in (left, *errors):
             axes.set_xscale("log")
@@ -61,39 +62,40 @@ def draw(
             axes.minorticks_off()
         for axes in errors[:-1]:
             axes.tick_params(labelbottom=False)
-        errors[-1].set_xlabel("batch size b (ticks inside: the sizes fitted)")
-        errors[0].set_title(f"fitted / exact \u2212 1, with {level:.0%} band")
+        errors[-1].set_xlabel("batch size b")
+        errors[0].set_title(f"fitted / exact \u2212 1, {100 * level:g} % interval")
         left.set(
             yscale="log",
             xlabel="batch size b",
             ylabel=r"$\mathrm{var}(g_t \mid \mathcal{F}_0)$",
             title="variance of the stochastic gradient",
         )
-        key = [
-            left.plot([], [], color="0.3", lw=2.8, alpha=0.35, label="exact")[0],
-            left.plot([], [], color="0.3", ls="--", lw=0.9, label="fitted polynomial")[0],
-            left.plot([], [], "o", color="0.3", ms=2.2, label="Monte Carlo")[0],
-            *(left.plot([], [], color=shades[t], label=f"t = {t}")[0] for t in steps),
-        ]
-        left.legend(handles=key, loc="lower left")
+        _key(left, shades, note)
     return figure
 
 
+def _key(axes: Axes, shades: dict[int, Colour], note: str) -> None:
+    axes.plot([], [], color="0.3", lw=2.8, alpha=0.35, label="exact")
+    axes.plot([], [], "o", color="0.3", ms=2.2, label="Monte Carlo")
+    axes.plot([], [], color="0.3", ls="--", lw=0.9, label="polynomial fitted to it")
+    axes.plot([], [], "k.", ms=2.5, label="right: fitted to Rao\u2013Blackwell")
+    for step, shade in shades.items():
+        axes.plot([], [], color=shade, label=f"t = {step}")
+    axes.legend(loc="lower left", title=note or None, title_fontsize=8)
+
+
 def _draw_error(
-    axes: Axes,
-    curve: pd.DataFrame,
-    exact: pd.Series,
-    level: float,
-    shade: Colour,
+    axes: Axes, curve: pd.DataFrame, exact: pd.Series, level: float, shade: Colour | str
 ) -> None:
-    known = exact > 0
-    ratio = (curve["fitted"] / exact)[known] - 1
-    half_width = (stats.norm.ppf((1 + level) / 2) * curve["std_error"] / exact)[known]
-    axes.fill_between(
-        ratio.index, ratio - half_width, ratio + half_width, color=shade, alpha=0.25, lw=0
-    )
-    axes.plot(ratio.index, ratio, color=shade)
+    """Relative errors at the batch sizes themselves: whole numbers at which exact is not zero."""
+    at = curve[curve["b"].isin(exact.index[exact > 0])]
+    truth = exact.loc[at["b"]].to_numpy()
+    error = at["fitted"] / truth - 1
+    half_width = stats.norm.ppf((1 + level) / 2) * at["std_error"] / truth
+    axes.vlines(at["b"], error - half_width, error + half_width, color=shade, lw=0.7, alpha=0.6)
+    axes.plot(at["b"], error, ".", color=shade, ms=2.5)
     axes.axhline(0, color="0.4", lw=0.6)
-    reach = max(0.05, min(1.0, float((ratio.abs() + half_width).max())))
-    axes.set_ylim(-1.1 * reach, 1.1 * reach)
+    if shade != "black":
+        reach = max(0.05, min(1.0, float((error.abs() + half_width).max())))
+        axes.set_ylim(-1.1 * reach, 1.1 * reach)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -1,6 +1,6 @@
 """One look for every figure: sizes, colours that read in grey, direct labels, files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
@@ -71,6 +71,12 @@ def direct_labels(
             va="center",
             fontsize=8,
         )
+
+
+def note(runs: int, provenance: Mapping[str, Any]) -> str:
+    """What a figure was made from, in a line: runs a batch size and examples in the data."""
+    rows = provenance.get("n_rows")
+    return f"{runs:,} runs" + (f", n = {rows}" if rows else "")
 
 
 def save_figure(figure: Figure, paths: Sequence[Path]) -> None:

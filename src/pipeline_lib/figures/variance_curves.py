@@ -21,23 +21,26 @@ def draw(
     level: float,
     tensor: str,
     titles: tuple[str, str],
+    note: str = "",
     init: int = 0,
 ) -> Figure:
     """Two panels: the stochastic gradient with ``titles[0]``, the full gradient with ``titles[1]``.
 
-    ``variance`` and ``theory`` are the artefacts of those names and ``level`` is the confidence
-    level of the former's intervals. Where the exact variance is known at every step it is the line
-    and the estimates are points; where it is known at a few steps the estimates are the line. The
-    stochastic gradient's estimator is ``sample`` in the first case, as in the paper, and the more
-    precise ``rao_blackwell`` in the second. A batch size at which runs diverged has no curve but a
-    note. The iteration is counted from 1, as in the learning rates of Appendix B, because the axis
-    is logarithmic.
+    ``variance`` and ``theory`` are the artefacts of those names, ``level`` is the confidence level
+    of the former's intervals and ``note`` says which data it is. Where the exact variance is known
+    at every step it is the line and the estimates are points; where it is known at a few steps the
+    estimates are the line. The stochastic gradient's estimator is ``sample`` in the first case, as
+    in the paper, and the more precise ``rao_blackwell`` in the second. A batch size at which runs
+    diverged has no curve but a note. The axis counts from 1, as the learning rates of Appendix B
+    do, because it is logarithmic.
     """
     variance = variance[(variance["tensor"] == tensor) & (variance["init"] == init)]
     theory = theory[(theory["tensor"] == tensor) & (theory["init"] == init)]
     lost = variance[variance["n_diverged"] > 0]
     sizes = sorted(variance["b"].unique().tolist())
-    drawn = [b for b in sizes if b not in set(lost["b"])]
+    # Where every example is in the batch all runs agree: a variance of 0 has no place here.
+    silent = [b for b in sizes if (variance.loc[variance["b"] == b, "variance"] == 0).all()]
+    drawn = [b for b in sizes if b not in {*lost["b"], *silent}]
     known_everywhere = theory["step"].max() >= variance["step"].max()
     shades = colours(sizes)
     with figure_style():
@@ -60,11 +63,11 @@ def draw(
                     axes.plot(here["step"] + 1, here["variance"], color=shades[b])
                     axes.plot(truth["step"] + 1, truth["variance"], "*", color=shades[b], ms=7)
                     ends[b] = here["variance"].iloc[-1]
-            axes.set(xscale="log", yscale="log", title=title, xlabel="iteration (first = 1)")
+            axes.set(xscale="log", yscale="log", title=title, xlabel="iteration t + 1")
             axes.margins(x=0.02)
         panels[0].set_ylabel("variance over runs")
-        _key(panels[0], level, known_everywhere)
-        _note_divergence(panels[1], lost)
+        _key(panels[0], level, known_everywhere, note)
+        _note_missing(panels[1], lost, silent)
         figure.canvas.draw()
         direct_labels(
             panels[1], [ends[b] for b in drawn], [f"b = {b}" for b in drawn],
@@ -99,21 +102,21 @@ def _points(axes: Axes, estimates: pd.DataFrame, shade: Colour) -> None:
     )
 
 
-def _key(axes: Axes, level: float, known_everywhere: bool) -> None:
+def _key(axes: Axes, level: float, known_everywhere: bool, note: str) -> None:
     grey = "0.3"
-    estimate = f"Monte Carlo, {level:.0%} interval"
+    estimate = f"Monte Carlo, {100 * level:g} % interval"
     if known_everywhere:
         axes.plot([], [], color=grey, label="exact")
         axes.errorbar([], [], yerr=[], color=grey, fmt="o", ms=2.5, lw=0.8, label=estimate)
     else:
         axes.plot([], [], "*", color=grey, ms=7, label="exact")
         axes.plot([], [], color=grey, label=estimate)
-    axes.legend(loc="lower left")
+    axes.legend(loc="lower left", title=note or None, title_fontsize=8)
 
 
-def _note_divergence(axes: Axes, lost: pd.DataFrame) -> None:
+def _note_missing(axes: Axes, lost: pd.DataFrame, silent: list[int]) -> None:
     """Say which batch sizes have no curve and why."""
-    notes = []
+    notes = [f"b = {b}: every example in each batch, variance 0" for b in silent]
     for b, rows in lost.groupby("b"):
         runs, count = rows["n_runs"].max(), rows["n_diverged"].max()
         first = rows["step"].min() + 1

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.models.regression_design import RegressionDesign
+from pipeline_lib.theory.linear_regression import batch_factor
 
 
 class LinearReplicas:
@@ -45,7 +46,6 @@ class LinearReplicas:
 
     def conditional_variance(self, batch_size: int) -> dict[str, Tensor]:
         """Lemma 1: ``c_b ((1/n) sum_i |grad L_i|^2 - |grad L|^2)``, (R,), without replacement."""
-        n = len(self.target)
-        c_b = (n - batch_size) / (batch_size * (n - 1))
+        c_b = float(batch_factor(batch_size, len(self.target)))
         spread = (self._extended() @ self.dispersion_root.T).square().sum(dim=1)
         return {"weights": c_b * spread}

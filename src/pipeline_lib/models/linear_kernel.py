@@ -22,6 +22,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline_lib.models.regression_design import RegressionDesign
+from pipeline_lib.theory.linear_regression import batch_factor
 
 Floats = NDArray[np.float64]
 
@@ -133,6 +134,7 @@ def _advance(
     gradient_map: Any,
     dispersion_root: Any,
     batch_size: int,
+    c_b: float,
     learning_rates: Any,
     weights: Any,
     orders: Any,
@@ -146,7 +148,6 @@ def _advance(
     # the complement of a uniform subset is a uniform subset.
     draws = min(batch_size, n - batch_size)
     complement = batch_size > n - batch_size
-    c_b = (n - batch_size) / (batch_size * (n - 1))
     mean_gradient = np.empty(p)
     batch_sum = np.empty(p)
     for r in range(weights.shape[0]):
@@ -204,6 +205,7 @@ def advance(
     Replicas are independent, so the number of threads does not change any value.
     """
     n_replicas, p = state.weights.shape
+    c_b = float(batch_factor(batch_size, len(design.target)))
     n_steps = len(learning_rates)
     stochastic = np.empty((n_steps, n_replicas, p))
     full = np.empty((n_steps, n_replicas, p))
@@ -218,6 +220,7 @@ def advance(
             design.gradient_map,
             design.dispersion_root,
             batch_size,
+            c_b,
             learning_rates,
             state.weights[part],
             state.orders[part],

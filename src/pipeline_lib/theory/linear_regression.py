@@ -124,11 +124,12 @@ def exact_moments(
         batch_sizes: (B,) whole numbers b in [1, n].
 
     Returns:
-        Moments with T rows and B columns.
+        Moments with T rows and B columns; nan where they leave the range of float64, since the
+            learning rates make SGD diverge at that batch size.
 
     Raises:
-        ValueError: shapes that do not fit together, n < 2, a batch size outside [1, n], an input
-            that is not finite, or moments that grow past the range of float64.
+        ValueError: shapes that do not fit together, n < 2, a batch size outside [1, n] or an input
+            that is not finite.
     """
     x, y, mean = check_problem(features, target, initial_weights)
     rates = np.asarray(learning_rates, dtype=np.float64)
@@ -154,7 +155,7 @@ def exact_moments(
 
     shape = (len(rates), len(sizes))
     stochastic, full, loss = np.empty(shape), np.empty(shape), np.empty(shape)
-    # Divergence is reported below, once, as an error.
+    # Divergence at some batch sizes is a result, marked below.
     with np.errstate(over="ignore", invalid="ignore"):
         for t, rate in enumerate(rates):
             residual = x @ mean - y
@@ -176,13 +177,8 @@ def exact_moments(
             noise *= rate**2
             sigma += noise
 
-    finite = np.isfinite(stochastic) & np.isfinite(full) & np.isfinite(loss)
-    if not finite.all():
-        t, j = np.argwhere(~finite)[0]
-        raise ValueError(
-            f"moments exceed float64 at step {t} for batch size {sizes[j]}: "
-            "learning rates too large"
-        )
+    for values in (stochastic, full, loss):
+        values[~np.isfinite(values)] = np.nan
     return ExactMoments(sizes.astype(np.int64), stochastic, full, loss)
 
 
