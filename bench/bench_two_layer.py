@@ -194,7 +194,10 @@ def main() -> None:
     threads = 1 if options.cpu_time else options.threads
     torch.set_num_threads(threads)
     jax = jax_times(options.jax_python, sizes, steps, rounds) if options.jax_python else {}
-    rows = []
+    print(f"{threads} threads, float32\n")
+    print("| b | library, µs | of peak | plain loop, µs | vmap(grad), µs | JAX, µs | faster than |")
+    print("|---|---|---|---|---|---|---|")
+    total = 0.0
     for b in sizes:
         works = {
             "peak": gemm(),
@@ -203,19 +206,14 @@ def main() -> None:
             **{f"vmap {n}": vmapped(b, steps, n) for n in GROUPS},
         }
         times = best(works, rounds)
-        flops = 2 * min(multiplications(P, P + P2, P2, b).values())
-        vmap = min(times[f"vmap {n}"] for n in GROUPS)
-        share = flops * times["peak"] / times["library"]
-        rows.append((b, times["library"], share, times["loop"], vmap, jax.get(b)))
-        print(f"b = {b}: GEMM peak {1e-9 / times['peak']:.0f} GFLOP/s", file=sys.stderr)
-    print(f"{threads} threads, float32\n")
-    print("| b | library, µs | of peak | plain loop, µs | vmap(grad), µs | JAX, µs | faster than |")
-    print("|---|---|---|---|---|---|---|")
-    for b, ours, share, *others in rows:
+        ours = times["library"]
+        share = 2 * min(multiplications(P, P + P2, P2, b).values()) * times["peak"] / ours
+        others = [times["loop"], min(times[f"vmap {n}"] for n in GROUPS), jax.get(b)]
         columns = " | ".join("not measured" if t is None else f"{t * 1e6:.0f}" for t in others)
         ratios = ", ".join("–" if t is None else f"{t / ours:.1f}×" for t in others)
-        print(f"| {b} | {ours * 1e6:.0f} | {share:.0%} | {columns} | {ratios} |")
-    total = sum(row[1] for row in rows) * 1e6
+        print(f"| {b} | {ours * 1e6:.0f} | {share:.0%} | {columns} | {ratios} |", flush=True)
+        print(f"b = {b}: GEMM peak {1e-9 / times['peak']:.0f} GFLOP/s", file=sys.stderr)
+        total += ours * 1e6
     unit = "min of one processor" if options.cpu_time else "min"
     print(f"\n1,000 runs of 1,000 iterations for these sizes: {total / 60:.1f} {unit}")
 

@@ -84,14 +84,14 @@ class GaussianSampler:
         return SecondMoment(second_moment(x, self._s))
 
     def _wishart(self) -> Tensor:
-        # chi^2(d) = 2 Gamma(d/2); the factor 1/b is put on L, as its root.
+        # chi^2(d) = 2 Gamma(d/2)
         chi_squared = 2 * torch._standard_gamma(self._half_dof, generator=self.generator)
         self._normals.normal_(generator=self.generator)
         self._factor.index_copy_(1, self._diagonal, chi_squared.sqrt_())
         self._factor.index_copy_(1, self._below, self._normals)
-        self._factor *= self.batch_size**-0.5
         factor = self._factor.view(-1, self.n_features, self.n_features)
-        return torch.bmm(factor, factor.mT, out=self._s)
+        scale = 1 / self.batch_size
+        return torch.baddbmm(self._s, factor, factor.mT, beta=0, alpha=scale, out=self._s)
 
 
 def second_moment(x: Tensor, out: Tensor | None = None) -> Tensor:

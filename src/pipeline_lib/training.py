@@ -5,12 +5,15 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline_lib.models.base import Batch, ReplicaStack
 from pipeline_lib.replica_moments import gradient_moments
 from pipeline_lib.statistics import ALL, FULL, STOCHASTIC, GradientRecord
 from pipeline_lib.variance import VectorMoments
+
+Floats = NDArray[np.float64]
 
 # One step's numbers, still on the device: (quantity, tensor) -> tensors of shape () or (R,).
 _Moments = dict[tuple[str, str], dict[str, Tensor]]
@@ -49,22 +52,19 @@ def train(
             full = stack.full_gradients()
             full_moments = {} if full is None else _moments(FULL, full)
             conditional = _conditional(stack, batch_size, full_moments)
-            reports.append((moments | full_moments, _with_sum(conditional)))
+            reports.append((moments | full_moments, dict(conditional)))
             for name, gradient in gradients.items():
                 stack.parameters[name].sub_(gradient, alpha=learning_rates[step])
         yield _record(np.array(steps), reports)
 
 
 def _moments(quantity: str, gradients: Mapping[str, Tensor]) -> _Moments:
-    """Moments of each tensor and, for several tensors, of all together."""
-    by_tensor = {name: gradient_moments(gradient) for name, gradient in gradients.items()}
-    total = {
-        key: torch.stack([m[key] for m in by_tensor.values()]).sum(dim=0)
-        for key in ("sq_norms", "sq_norm_of_mean", "sq_deviations")
+    """Moments of each tensor; of a single one under the name that stands for all."""
+    names = [ALL] if len(gradients) == 1 else list(gradients)
+    return {
+        (quantity, name): gradient_moments(gradient)
+        for name, gradient in zip(names, gradients.values(), strict=True)
     }
-    if len(by_tensor) == 1:
-        return {(quantity, ALL): total}
-    return {(quantity, name): m for name, m in by_tensor.items()} | {(quantity, ALL): total}
 
 
 def _conditional(
@@ -77,27 +77,33 @@ def _conditional(
     return stack.conditional_variance(batch_size) or {}
 
 
-def _with_sum(conditional: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if not conditional:
-        return {}
-    total = torch.stack(list(conditional.values())).sum(dim=0).double()
-    return {ALL: total} if len(conditional) == 1 else {**conditional, ALL: total}
-
-
 def _record(
     steps: np.ndarray[tuple[int], np.dtype[np.int64]], reports: list[_Report]
 ) -> GradientRecord:
-    def gather(tensors: list[Tensor]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    def gather(tensors: list[Tensor]) -> Floats:
         return torch.stack(tensors).double().cpu().numpy()
 
-    moments, finite = {}, np.ones(1, dtype=bool)
-    for key in reports[0][0]:
-        parts = {name: gather([m[key][name] for m, _ in reports]) for name in reports[0][0][key]}
-        finite = finite & np.isfinite(parts["sq_norms"])
-        moments[key] = VectorMoments(
-            mean_sq_norm=parts["sq_norms"].mean(axis=1),
-            sq_norm_of_mean=parts["sq_norm_of_mean"],
-            sq_deviations=parts["sq_deviations"],
-        )
+    parts = {
+        key: {name: gather([m[key][name] for m, _ in reports]) for name in report}
+        for key, report in reports[0][0].items()
+    }
     conditional = {name: gather([c[name] for _, c in reports]) for name in reports[0][1]}
+    # All tensors together: squared norms add up. Here, once a record, not at every step.
+    for quantity in (STOCHASTIC, FULL):
+        of_tensors = [part for (q, _), part in parts.items() if q == quantity]
+        if len(of_tensors) > 1:
+            total = {name: np.sum([m[name] for m in of_tensors], axis=0) for name in of_tensors[0]}
+            parts[quantity, ALL] = total
+    if conditional:
+        conditional = ({} if len(conditional) == 1 else conditional) | {
+            ALL: np.sum(list(conditional.values()), axis=0)
+        }
+    moments, finite = {}, np.ones(1, dtype=bool)
+    for key, part in parts.items():
+        finite = finite & np.isfinite(part["sq_norms"])
+        moments[key] = VectorMoments(
+            mean_sq_norm=part["sq_norms"].mean(axis=1),
+            sq_norm_of_mean=part["sq_norm_of_mean"],
+            sq_deviations=part["sq_deviations"],
+        )
     return GradientRecord(steps, moments, finite, conditional)

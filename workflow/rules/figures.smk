@@ -30,6 +30,7 @@ rule fig1a:
         "../../envs/pipeline.yaml"
     params:
         runs=study.experiments["admission"].runs,
+        paper_runs=study.at_paper_scale["admission"].runs,
         iterations=study.experiments["admission"].iterations,
         confidence_level=study.confidence_level,
         tensor="all",
@@ -63,6 +64,7 @@ rule fig1b:
         "../../envs/pipeline.yaml"
     params:
         runs=study.experiments["admission_sweep"].runs,
+        paper_runs=study.at_paper_scale["admission_sweep"].runs,
         degree=study.experiments["admission_sweep"].polynomial.degree,
         steps=study.experiments["admission_sweep"].polynomial.steps,
         confidence_level=study.confidence_level,

@@ -13,6 +13,10 @@ with job_log(snakemake.log[0]):
         read_table(Path(snakemake.input.theory), "theory"),
         read_table(Path(snakemake.input.curves), "fitted_curves"),
         snakemake.params.confidence_level,
-        note(snakemake.params.runs, read_provenance(Path(snakemake.input.variance))),
+        note(
+            snakemake.params.runs,
+            snakemake.params.paper_runs,
+            read_provenance(Path(snakemake.input.variance)),
+        ),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -14,6 +14,10 @@ with job_log(snakemake.log[0]):
         snakemake.params.confidence_level,
         snakemake.params.tensor,
         snakemake.params.titles,
-        note(snakemake.params.runs, read_provenance(Path(snakemake.input.variance))),
+        note(
+            snakemake.params.runs,
+            snakemake.params.paper_runs,
+            read_provenance(Path(snakemake.input.variance)),
+        ),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

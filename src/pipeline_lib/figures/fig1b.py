@@ -51,9 +51,10 @@ def draw(
             left.plot(plain["b"], plain["fitted"], color=shades[step], ls="--", lw=0.9)
             here = points[points["step"] == step]
             left.plot(here["b"], here["variance"], "o", color=shades[step], ms=2.2)
-            _draw_error(axes, plain, exact, level, shades[step])
             precise = curve[curve["estimator"] == "rao_blackwell"]
-            _draw_error(axes, precise, exact, level, "black")
+            _draw_error(axes, precise, exact, level, "0.35")
+            reach = _draw_error(axes, plain, exact, level, shades[step])
+            axes.set_ylim(-1.1 * reach, 1.1 * reach)
             axes.set_ylabel(f"t = {step}", color=shades[step], rotation=0, ha="right", va="center")
         for axes in (left, *errors):
             axes.set_xscale("log")
@@ -70,32 +71,28 @@ def draw(
             ylabel=r"$\mathrm{var}(g_t \mid \mathcal{F}_0)$",
             title="variance of the stochastic gradient",
         )
-        _key(left, shades, note)
+        _key(left, note)
     return figure
 
 
-def _key(axes: Axes, shades: dict[int, Colour], note: str) -> None:
+def _key(axes: Axes, note: str) -> None:
     axes.plot([], [], color="0.3", lw=2.8, alpha=0.35, label="exact")
     axes.plot([], [], "o", color="0.3", ms=2.2, label="Monte Carlo")
     axes.plot([], [], color="0.3", ls="--", lw=0.9, label="polynomial fitted to it")
-    axes.plot([], [], "k.", ms=2.5, label="right: fitted to Rao\u2013Blackwell")
-    for step, shade in shades.items():
-        axes.plot([], [], color=shade, label=f"t = {step}")
-    axes.legend(loc="lower left", title=note or None, title_fontsize=8)
+    axes.plot([], [], ".", color="0.35", ms=2, label="grey, right: fit to Rao\u2013Blackwell")
+    axes.legend(loc="lower left", title=note or None, title_fontsize=7, fontsize=7)
 
 
 def _draw_error(
     axes: Axes, curve: pd.DataFrame, exact: pd.Series, level: float, shade: Colour | str
-) -> None:
-    """Relative errors at the batch sizes themselves: whole numbers at which exact is not zero."""
+) -> float:
+    """Relative errors at whole batch sizes where exact is not zero; how far they reach, up to 1."""
     at = curve[curve["b"].isin(exact.index[exact > 0])]
     truth = exact.loc[at["b"]].to_numpy()
     error = at["fitted"] / truth - 1
     half_width = stats.norm.ppf((1 + level) / 2) * at["std_error"] / truth
     axes.vlines(at["b"], error - half_width, error + half_width, color=shade, lw=0.7, alpha=0.6)
-    axes.plot(at["b"], error, ".", color=shade, ms=2.5)
+    axes.plot(at["b"], error, ".", color=shade, ms=2)
     axes.axhline(0, color="0.4", lw=0.6)
-    if shade != "black":
-        reach = max(0.05, min(1.0, float((error.abs() + half_width).max())))
-        axes.set_ylim(-1.1 * reach, 1.1 * reach)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return max(0.05, min(1.0, float((error.abs() + half_width).max())))

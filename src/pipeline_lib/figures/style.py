@@ -73,10 +73,11 @@ def direct_labels(
         )
 
 
-def note(runs: int, provenance: Mapping[str, Any]) -> str:
-    """What a figure was made from, in a line: runs a batch size and examples in the data."""
+def note(runs: int, paper_runs: int, provenance: Mapping[str, Any]) -> str:
+    """What a figure was made from, in a line: runs for each b, and examples in the data."""
     rows = provenance.get("n_rows")
-    return f"{runs:,} runs" + (f", n = {rows}" if rows else "")
+    scale = "" if runs == paper_runs else f" (paper: {paper_runs:,})"
+    return f"{runs:,} runs{scale}" + (f", n = {rows}" if rows else "")
 
 
 def save_figure(figure: Figure, paths: Sequence[Path]) -> None:
