@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+# JAX is measured against, never used: it has an environment of its own.
+JAX_VENV := .venv-jax
+JAX_INSTALLED := $(JAX_VENV)/.installed
 # Through python, so that a checkout can be moved.
 SNAKEMAKE := $(VENV)/bin/python -m snakemake
 
@@ -24,8 +27,9 @@ check: $(INSTALLED) ## linters, formatters and types
 	$(VENV)/bin/snakefmt --check Snakefile workflow
 	$(SNAKEMAKE) --lint
 
-bench: $(INSTALLED) ## measure the speed, as ratios within one run
+bench: $(INSTALLED) $(JAX_INSTALLED) ## measure the speed, as ratios within one run
 	$(VENV)/bin/python bench/bench_linear.py
+	$(VENV)/bin/python bench/bench_two_layer.py --jax-python $(JAX_VENV)/bin/python
 
 lock: $(INSTALLED) ## resolve envs/requirements.in anew
 	$(VENV)/bin/pip install --quiet uv
@@ -43,4 +47,9 @@ $(INSTALLED): envs/requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement envs/requirements.lock
 	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(JAX_INSTALLED): envs/jax.txt
+	$(PYTHON) -m venv $(JAX_VENV)
+	$(JAX_VENV)/bin/pip install --quiet --requirement envs/jax.txt
 	@touch $@

@@ -1,11 +1,13 @@
 # The study as a map: configuration, paths, stages, targets.
 #
 #   results/{scale}/
-#     data/{dataset}.parquet, .json                                raw data, checked
+#     data/{dataset}.parquet, .json                                raw data, checked, and its origin
 #     weights/experiment={e}/init={i}.safetensors                  initial weights
 #     runs/experiment={e}/init={i}/b={b}/seed={s}/*.parquet        one training block
-#     variance/{e}.parquet                                         estimates with intervals
+#     variance/{e}.parquet, {e}_efficiency.parquet                 estimates with intervals
 #     theory/{e}.parquet, {e}_loss.parquet, {e}_polynomial.parquet exact values
+#     theory/scalar_network*.parquet                               the network of one unit a layer
+#     heavy_tails/estimates.parquet, repeats.parquet               its estimates against exact values
 #     fits/{e}.parquet, {e}_curves.parquet                         polynomial fits
 #     figures/fig1a.svg, .png ...
 #
