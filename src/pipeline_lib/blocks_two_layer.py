@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pipeline_lib.blocks import BlockResult, report_divergence, summarise_records
 from pipeline_lib.gaussian_batches import GaussianSampler
@@ -158,15 +159,19 @@ def _child(stream: np.random.SeedSequence, group: int) -> np.random.SeedSequence
 
 @contextmanager
 def _one_thread_a_group(device: str) -> Iterator[None]:
-    """Keep torch to one thread inside: groups run side by side, and no value depends on how many.
+    """Keep torch and BLAS to one thread inside: groups run side by side instead.
 
-    The setting belongs to the calling thread and is put back.
+    No value depends on how many do. Torch's setting belongs to the calling thread; both are put
+    back.
     """
-    before = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
-    try:
+    if device != "cpu":
         yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -24,7 +24,7 @@ def gradient_moments(gradients: Tensor) -> dict[str, Tensor]:
     exactly 0.
     """
     flat = gradients.flatten(start_dim=1)
-    if not _has_kernel(flat):
+    if not has_kernel(flat):
         return _moments_by_torch(flat)
     norms, deviations, of_mean = _moments(flat.contiguous().numpy(), _WIDTH)
     return {
@@ -37,13 +37,14 @@ def gradient_moments(gradients: Tensor) -> dict[str, Tensor]:
 def sq_norms(tensors: Tensor) -> Tensor:
     """Squared Frobenius norms (R,), float64, of tensors (R, *shape)."""
     flat = tensors.flatten(start_dim=1)
-    if not _has_kernel(flat):
+    if not has_kernel(flat):
         return flat.square().sum(dim=1, dtype=torch.float64)
     return torch.from_numpy(_sq_norms(flat.contiguous().numpy(), _WIDTH))
 
 
-def _has_kernel(flat: Tensor) -> bool:
-    return flat.device.type == "cpu" and flat.dtype in (torch.float32, torch.float64)
+def has_kernel(tensor: Tensor) -> bool:
+    """Whether compiled CPU code can work on the memory of ``tensor``."""
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
 
 
 def _moments_by_torch(flat: Tensor) -> dict[str, Tensor]:

@@ -91,6 +91,26 @@ def test_gradients_equal_autograd(b: int) -> None:
             assert_allclose(through_moment[name][r], expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("form", ["inputs", "moment"])
+@pytest.mark.parametrize("b", [1, 3, 8])
+def test_kernel_and_batched_products_agree(
+    form: str, b: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batched products are what a GPU runs."""
+    batch = inputs(3, b)
+    given = batch if form == "inputs" else SecondMoment(second_moment(batch.x))
+    results = []
+    for kernel in (True, False):
+        if not kernel:
+            monkeypatch.setattr("pipeline_lib.models.two_layer.has_kernel", lambda _: False)
+        stack = spread(TwoLayerReplicas(*network(), 3))
+        stochastic = {name: g.clone() for name, g in stack.gradients(given).items()}
+        results.append((stochastic, stack.full_gradients()))
+    for one, two in zip(*results, strict=True):
+        for name in ("W1", "W2"):
+            torch.testing.assert_close(one[name], two[name], rtol=1e-12, atol=1e-14)
+
+
 def test_full_gradients_are_those_of_the_population_loss() -> None:
     stack = spread(TwoLayerReplicas(*network(), n_replicas=3))
     full = stack.full_gradients()

@@ -99,6 +99,7 @@ rule train_two_layer_block:
             "blocks_two_layer",
             "gaussian_batches",
             "models/two_layer",
+            "models/two_layer_kernel",
         ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",

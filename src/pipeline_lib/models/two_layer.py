@@ -6,19 +6,21 @@ Student x -> W2 W1 x with W1 (p1, p) and W2 (p2, p1), teacher x -> T x, loss
 
     g_1 = W2ᵀ 𝒲 S,   g_2 = 𝒲 S W1ᵀ,   grad_{W1} = W2ᵀ 𝒲,   grad_{W2} = 𝒲 W1ᵀ.
 
-Two things make a run-iteration cheap. The products 𝒲 and W2ᵀ𝒲 serve the stochastic gradients, the
-population gradients and the conditional variance. And the gradients lie in the span of the columns
+Three things make a run-iteration cheap. The products 𝒲 and W2ᵀ𝒲 serve the stochastic gradients,
+the population gradients and the conditional variance. The gradients lie in the span of the columns
 of W1 and the rows of W2, so a hidden layer wider than p + p2 is rotated, once, into a space of that
 dimension (`reduce_hidden`), where the dynamics are the same and norms of gradients do not change.
+And on CPU a compiled kernel takes one replica after the other (`two_layer_kernel`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from pipeline_lib.gaussian_batches import Form, GaussianBatch, Inputs
-from pipeline_lib.replica_moments import sq_norms
+from pipeline_lib.models.two_layer_kernel import gradients_from_inputs, gradients_from_moment
+from pipeline_lib.replica_moments import has_kernel, sq_norms
 
 W1, W2 = "W1", "W2"
 
@@ -71,9 +73,10 @@ class TwoLayerReplicas:
                 f"{tuple(w2.shape)} and {tuple(teacher.shape)}"
             )
         self.parameters = {W1: w1.repeat(n_replicas, 1, 1), W2: w2.repeat(n_replicas, 1, 1)}
-        self.teacher = teacher.to(w1)
+        self.teacher = teacher.to(w1).contiguous()
         self._buffers: dict[str, Tensor] = {}
         self._seen: list[tuple[Tensor, int]] = []
+        self._second_is_known = False
 
     def preferred_form(self, batch_size: int) -> Form:
         """The cheaper of the two forms of a mini-batch of ``batch_size`` examples."""
@@ -83,6 +86,8 @@ class TwoLayerReplicas:
 
     def gradients(self, batch: GaussianBatch) -> dict[str, Tensor]:
         """Stochastic gradients g_1 (R, p1, p) and g_2 (R, p2, p1) of the mean loss."""
+        if has_kernel(self.teacher):
+            return self._gradients_by_kernel(batch)
         residual, first = self._residual_and_first_gradient()
         w1 = self.parameters[W1]
         if isinstance(batch, Inputs):
@@ -95,10 +100,29 @@ class TwoLayerReplicas:
         error = self._product("𝒲S", residual, batch.s)
         return {W1: self._product("g1", first, batch.s), W2: self._product("g2", error, w1.mT)}
 
+    def _gradients_by_kernel(self, batch: GaussianBatch) -> dict[str, Tensor]:
+        """The same, and the population gradients with it, in one pass over the replicas."""
+        w1, w2 = self.parameters[W1], self.parameters[W2]
+        residual = self._buffer("𝒲", (w1.shape[0], *self.teacher.shape))
+        first, g1 = self._buffer("W2ᵀ𝒲", w1.shape), self._buffer("g1", w1.shape)
+        second, g2 = self._buffer("𝒲W1ᵀ", w2.shape), self._buffer("g2", w2.shape)
+        given = (batch.x if isinstance(batch, Inputs) else batch.s).contiguous()
+        tensors = (w1, w2, self.teacher, given, residual, first, second, g1, g2)
+        arrays = [tensor.numpy() for tensor in tensors]
+        if isinstance(batch, Inputs):
+            gradients_from_inputs(*arrays)
+        else:
+            gradients_from_moment(*arrays)
+        self._remember()
+        self._second_is_known = True
+        return {W1: g1, W2: g2}
+
     def full_gradients(self) -> dict[str, Tensor]:
         """Gradients of the population loss, W2ᵀ𝒲 (R, p1, p) and 𝒲W1ᵀ (R, p2, p1)."""
         residual, first = self._residual_and_first_gradient()
-        return {W1: first, W2: self._product("𝒲W1ᵀ", residual, self.parameters[W1].mT)}
+        if not self._second_is_known:
+            self._product("𝒲W1ᵀ", residual, self.parameters[W1].mT)
+        return {W1: first, W2: self._buffers["𝒲W1ᵀ"]}
 
     def conditional_variance(self, batch_size: int) -> dict[str, Tensor]:
         """var(g_1 | F_t) and var(g_2 | F_t) of each replica, (R,), float64."""
@@ -135,15 +159,24 @@ class TwoLayerReplicas:
             residual = self._product("𝒲", w2, w1)
             residual -= self.teacher
             self._product("W2ᵀ𝒲", w2.mT, residual)
-            self._seen = [(weight, weight._version) for weight in weights]
+            self._remember()
+            self._second_is_known = False
         return self._buffers["𝒲"], self._buffers["W2ᵀ𝒲"]
+
+    def _remember(self) -> None:
+        """Note the state of the weights that the buffers belong to."""
+        self._seen = [(weight, weight._version) for weight in self.parameters.values()]
+
+    def _buffer(self, name: str, shape: Sequence[int]) -> Tensor:
+        """The memory kept under ``name``, made anew if its shape changes."""
+        out = self._buffers.get(name)
+        if out is None or out.shape != torch.Size(shape):
+            out = self._buffers[name] = self.teacher.new_empty(tuple(shape))
+        return out
 
     def _product(self, name: str, left: Tensor, right: Tensor) -> Tensor:
         """``left @ right`` for each replica, in the memory kept under ``name``."""
-        shape = (left.shape[0], left.shape[1], right.shape[2])
-        out = self._buffers.get(name)
-        if out is None or out.shape != shape:
-            out = self._buffers[name] = torch.empty(shape, dtype=left.dtype, device=left.device)
+        out = self._buffer(name, (left.shape[0], left.shape[1], right.shape[2]))
         if left.shape[2] == 1:  # an outer product: batched matrix multiplication is slow at rank 1
             return torch.mul(left, right, out=out)
         return torch.bmm(left, right, out=out)
