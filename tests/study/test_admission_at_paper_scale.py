@@ -12,7 +12,7 @@ from pipeline_lib.data.admissions import design_matrix, load_admissions
 from pipeline_lib.errors import DataError
 from pipeline_lib.inference import holm, p_value
 from pipeline_lib.initial_weights import gaussian_weights
-from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.seeding import batch_stream
 from pipeline_lib.theory.linear_regression import exact_moments
 
 
@@ -52,7 +52,7 @@ def test_every_estimate_lies_within_simultaneous_bounds(name, study, design):
             rates,
             b,
             experiment.runs_per_block,
-            seed_sequence(study.seed, "batches", name, 0, b, 0),
+            batch_stream(study.seed, name, 0, b, 0),
             threads=2,
         ).statistics
         for quantity, truth in (

@@ -216,7 +216,7 @@ def test_altered_data_stops_the_run_and_leaves_nothing(fresh, tmp_path):
     mirror.mkdir()
     rows = ["1,2,3,4,5,6,7,8,9", "2,1,1,1,1,1,oops,1,0.5"]
     (mirror / "Admission_Predict_Ver1.1.csv").write_text("\n".join(["a,b,c,d,e,f,g,h,i", *rows]))
-    done = snakemake(fresh, "--config", "scale=smoke", data=str(mirror))
+    done = snakemake(fresh, "fig1a", "--config", "scale=smoke", data=str(mirror))
     assert done.returncode != 0
     assert "row 2 (line 3), column cgpa: 'oops'" in done.stderr
     log = (fresh / "logs/smoke/data/admissions.log").read_text()

@@ -9,7 +9,7 @@ from pipeline_lib.blocks import regression_block, resolve_device
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
-from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.seeding import batch_stream
 
 with job_log(snakemake.log[0]):
     block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}
@@ -24,14 +24,7 @@ with job_log(snakemake.log[0]):
         np.array(snakemake.params.learning_rates),
         block["b"],
         snakemake.params.n_replicas,
-        seed_sequence(
-            snakemake.params.seed,
-            "batches",
-            snakemake.wildcards.experiment,
-            block["init"],
-            block["b"],
-            block["seed"],
-        ),
+        batch_stream(snakemake.params.seed, snakemake.wildcards.experiment, *block.values()),
         backend,
         snakemake.threads,
     )

@@ -9,7 +9,7 @@ from pipeline_lib.blocks import resolve_device
 from pipeline_lib.blocks_two_layer import two_layer_block
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
-from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.seeding import batch_stream
 
 with job_log(snakemake.log[0]):
     block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}
@@ -22,14 +22,7 @@ with job_log(snakemake.log[0]):
         np.array(snakemake.params.learning_rates),
         block["b"],
         snakemake.params.n_replicas,
-        seed_sequence(
-            snakemake.params.seed,
-            "batches",
-            snakemake.wildcards.experiment,
-            block["init"],
-            block["b"],
-            block["seed"],
-        ),
+        batch_stream(snakemake.params.seed, snakemake.wildcards.experiment, *block.values()),
         replicas_at_once=snakemake.params.model["replicas_at_once"],
         threads=snakemake.threads,
         dtype=snakemake.params.model["dtype"],
