@@ -12,8 +12,8 @@ from pipeline_lib.artifacts import read_provenance, read_table
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.inference import reliability, variance_interval
 from pipeline_lib.schemas import SCHEMAS
-from pipeline_lib.statistics import STOCHASTIC
-from pipeline_lib.variance import Contributions, pool
+from pipeline_lib.statistics import STOCHASTIC, contributions_of
+from pipeline_lib.variance import pool
 
 _ROW = ["step", "epoch", "quantity", "tensor", "estimator"]
 
@@ -104,7 +104,7 @@ def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> 
     rows = frames[0][_ROW]
     if not all(frame[_ROW].equals(rows) for frame in frames):
         raise ArtifactError(f"blocks of init {init}, b = {b} do not record the same steps")
-    merged = pool([_contributions(frame) for frame in frames])
+    merged = pool([contributions_of(frame) for frame in frames])
     n_diverged = np.sum([frame["n_diverged"] for frame in frames], axis=0)
     interval = variance_interval(merged.n_replicas, merged.mean, merged.m2, merged.m3, level)
     max_share, reliable = reliability(merged.n_replicas, merged.mean, merged.max)
@@ -128,11 +128,3 @@ def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> 
     key = ["step", "quantity", "tensor"]
     table["reliable"] = table.groupby(key, observed=True)["reliable"].transform("all")
     return pd.DataFrame(table[SCHEMAS["variance"].names])
-
-
-def _contributions(frame: pd.DataFrame) -> Contributions:
-    return Contributions(
-        frame["n_replicas"].to_numpy(np.int64),
-        frame["dof"].to_numpy(np.int64),
-        *(frame[f"contribution_{name}"].to_numpy() for name in ("mean", "m2", "m3", "max")),
-    )

@@ -22,8 +22,9 @@ from pipeline_lib.logs import progress
 from pipeline_lib.models.two_layer import TwoLayerReplicas, reduce_hidden
 from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.seeding import torch_seed
+from pipeline_lib.statistics import contributions_of
 from pipeline_lib.training import train
-from pipeline_lib.variance import Contributions, pool
+from pipeline_lib.variance import pool
 
 Floats = NDArray[np.float64]
 
@@ -101,7 +102,7 @@ def pooled(results: Sequence[BlockResult], sizes: Sequence[int]) -> BlockResult:
     """
     frames = [result.statistics for result in results]
     with np.errstate(over="ignore", invalid="ignore"):  # a replica about to diverge
-        merged = pool([_contributions(frame) for frame in frames])
+        merged = pool([contributions_of(frame) for frame in frames])
     shares = np.asarray(sizes) / np.sum(sizes)
 
     def average(column: str) -> Floats:
@@ -174,11 +175,3 @@ def _one_thread_a_group(device: str) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def _contributions(frame: pd.DataFrame) -> Contributions:
-    return Contributions(
-        frame["n_replicas"].to_numpy(np.int64),
-        frame["dof"].to_numpy(np.int64),
-        *(frame[f"contribution_{name}"].to_numpy() for name in ("mean", "m2", "m3", "max")),
-    )

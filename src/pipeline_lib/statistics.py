@@ -79,6 +79,15 @@ def statistics_rows(record: GradientRecord, n_diverged: NDArray[np.int64]) -> pd
     return pd.DataFrame(frame[SCHEMAS["statistics"].names])
 
 
+def contributions_of(frame: pd.DataFrame) -> Contributions:
+    """The contributions that rows of the ``statistics`` artefact hold, one entry a row."""
+    return Contributions(
+        frame["n_replicas"].to_numpy(np.int64),
+        frame["dof"].to_numpy(np.int64),
+        *(frame[f"contribution_{name}"].to_numpy() for name in ("mean", "m2", "m3", "max")),
+    )
+
+
 def _columns(summary: Contributions) -> dict[str, Floats]:
     return {
         "contribution_mean": summary.mean,

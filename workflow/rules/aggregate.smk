@@ -9,7 +9,7 @@ rule aggregate_variance:
     """Pool the blocks; standard errors, confidence intervals and reliability of every estimate."""
     input:
         blocks=blocks_of,
-        code=modules("aggregation", "variance", "inference"),
+        code=modules("aggregation", "statistics", "variance", "inference"),
     output:
         variance=f"{RESULTS}/variance/{{experiment}}.parquet",
         efficiency=f"{RESULTS}/variance/{{experiment}}_efficiency.parquet",
