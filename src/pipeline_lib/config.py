@@ -185,13 +185,7 @@ def load_study(raw: Mapping[str, Any], schema: Path) -> Study:
     Raises:
         ConfigError: One line that names the key, its value and what is allowed.
     """
-    for name, values in raw.get("experiments", {}).items():
-        complete = [each for each, v in raw["experiments"].items() if "model" in v]
-        if isinstance(values, Mapping) and "model" not in values:
-            raise ConfigError(
-                f"config: experiments.{name}: unknown experiment, and no model for a new one; "
-                f"allowed: {', '.join(complete)}"
-            )
+    _refuse_unknown_experiments(raw.get("experiments"))
     check_schema(raw, schema)
     for scale, overrides in raw["scales"].items():
         for name in overrides:
@@ -217,6 +211,20 @@ def load_study(raw: Mapping[str, Any], schema: Path) -> Study:
         compute=Compute(**raw["compute"]),
         confidence_level=raw["confidence_level"],
     )
+
+
+def _refuse_unknown_experiments(experiments: Any) -> None:
+    """ConfigError for a misspelt experiment, which the schema would take for a new one."""
+    if not isinstance(experiments, Mapping):
+        return  # the schema says what is wrong
+    named = {name: values for name, values in experiments.items() if isinstance(values, Mapping)}
+    complete = [name for name, values in named.items() if "model" in values]
+    for name in named:
+        if name not in complete:
+            raise ConfigError(
+                f"config: experiments.{name}: unknown experiment, and no model for a new one; "
+                f"allowed: {', '.join(complete)}"
+            )
 
 
 def _merge(base: Any, override: Any) -> Any:

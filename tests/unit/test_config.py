@@ -372,3 +372,11 @@ def test_a_mistake_at_another_scale_is_found(raw):
     raw["scales"]["paper"] = {"admission": {"batch_sizes": [501]}}
     assert raw["scale"] != "paper"
     assert "batch_sizes: 501" in message_of(raw)
+
+
+@pytest.mark.parametrize("value", [3, None, ["runs"]])
+def test_an_experiment_that_is_no_mapping_is_told_in_one_line(raw, value):
+    raw["experiments"]["admission"] = value
+    assert f"experiments.admission: {value!r}" in message_of(raw)
+    raw["experiments"] = value
+    assert f"experiments: {value!r}" in message_of(raw)
