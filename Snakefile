@@ -44,7 +44,7 @@ rule all:
         expand(
             f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.experiments
         ),
-        expand(f"{RESULTS}/theory/{{experiment}}.parquet", experiment=study.experiments),
+        expand(f"{RESULTS}/theory/{{experiment}}.parquet", experiment=WITH_THEORY),
         expand(f"{RESULTS}/theory/{{experiment}}_polynomial.parquet", experiment=FITTED),
         expand(f"{RESULTS}/fits/{{experiment}}.parquet", experiment=FITTED),
         f"{RESULTS}/theory/scalar_network_degrees.parquet",
@@ -56,3 +56,4 @@ include: "workflow/rules/theory.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/fit.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/plan.smk"

@@ -13,8 +13,9 @@ Compared are, for p = 64, 256 hidden units and 128 outputs in float32,
 
 The last two are given the better of several numbers of replicas. The fraction of the peak counts
 the multiplications that the library's own algebra needs (`multiplications`), nothing else, against
-a large float32 matrix product timed in turn with the rest. Times are the best of several rounds. On
-a machine with other work, `--cpu-time` compares processor seconds of one thread instead.
+a large float32 matrix product, by the faster of torch and NumPy, timed in turn with the rest. Times
+are the best of several rounds. On a machine with other work, `--cpu-time` compares processor
+seconds of one thread instead.
 """
 
 import argparse
@@ -56,12 +57,16 @@ def best(works: dict[str, Work], rounds: int) -> dict[str, float]:
     return {name: min(values) for name, values in times.items()}
 
 
-def gemm(n: int = 2048) -> Work:
-    """A large float32 matrix product, in seconds per floating-point operation."""
+def gemms(n: int = 2048) -> dict[str, Work]:
+    """A large float32 matrix product by each library, in seconds per floating-point operation."""
     import torch
 
     a, b, out = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
-    return lambda: torch.mm(a, b, out=out), 2 * n**3
+    arrays = a.numpy(), b.numpy()
+    return {
+        "peak of torch": (lambda: torch.mm(a, b, out=out), 2 * n**3),
+        "peak of NumPy": (lambda: np.matmul(*arrays, out=out.numpy()), 2 * n**3),
+    }
 
 
 def block(b: int, steps: int, threads: int, at_once: int) -> Work:
@@ -200,19 +205,20 @@ def main() -> None:
     total = 0.0
     for b in sizes:
         works = {
-            "peak": gemm(),
+            **gemms(),
             "library": block(b, 5 * steps, threads, options.replicas_at_once),
             "loop": plain_loop(b, 20 * steps),
             **{f"vmap {n}": vmapped(b, steps, n) for n in GROUPS},
         }
         times = best(works, rounds)
         ours = times["library"]
-        share = 2 * min(multiplications(P, P + P2, P2, b).values()) * times["peak"] / ours
+        peak = min(times["peak of torch"], times["peak of NumPy"])
+        share = 2 * min(multiplications(P, P + P2, P2, b).values()) * peak / ours
         others = [times["loop"], min(times[f"vmap {n}"] for n in GROUPS), jax.get(b)]
         columns = " | ".join("not measured" if t is None else f"{t * 1e6:.0f}" for t in others)
         ratios = ", ".join("–" if t is None else f"{t / ours:.1f}×" for t in others)
         print(f"| {b} | {ours * 1e6:.0f} | {share:.0%} | {columns} | {ratios} |", flush=True)
-        print(f"b = {b}: GEMM peak {1e-9 / times['peak']:.0f} GFLOP/s", file=sys.stderr)
+        print(f"b = {b}: GEMM peak {1e-9 / peak:.0f} GFLOP/s", file=sys.stderr)
         total += ours * 1e6
     unit = "min of one processor" if options.cpu_time else "min"
     print(f"\n1,000 runs of 1,000 iterations for these sizes: {total / 60:.1f} {unit}")

@@ -1,7 +1,6 @@
 """Blocks of replicas merged into one variance estimate with its interval, per (init, b, step)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,15 @@ _ROW = ["step", "epoch", "quantity", "tensor", "estimator"]
 def read_blocks(
     paths: Iterable[Path], expected: Mapping[str, Any]
 ) -> dict[tuple[int, int], list[pd.DataFrame]]:
-    """Read statistics of blocks, grouped by (init, b), each group ordered by block.
+    """Statistics of blocks by (init, b), each group ordered by block (`read_block_tables`)."""
+    blocks = read_block_tables(paths, "statistics", expected)
+    return {key: list(group.values()) for key, group in blocks.items()}
+
+
+def read_block_tables(
+    paths: Iterable[Path], kind: str, expected: Mapping[str, Any]
+) -> dict[tuple[int, int], dict[int, pd.DataFrame]]:
+    """Read the artefact ``kind`` of blocks, by (init, b) and then by seed, seeds ascending.
 
     Every block must carry the ``expected`` provenance, no (init, b, seed) may come twice,
     and all must agree on their data and on what they ran on.
@@ -31,9 +38,9 @@ def read_blocks(
     """
     seen: dict[tuple[int, int, int], Path] = {}
     shared_seen: dict[str, tuple[Any, Path]] = {}
-    blocks: dict[tuple[int, int], list[tuple[int, pd.DataFrame]]] = {}
+    blocks: dict[tuple[int, int], dict[int, pd.DataFrame]] = {}
     for path in paths:
-        frame = read_table(path, "statistics")
+        frame = read_table(path, kind)
         provenance = read_provenance(path)
         for key, value in expected.items():
             if provenance.get(key) != value:
@@ -52,9 +59,8 @@ def read_blocks(
                     f"{path}: made with {key} {provenance[key]!r}, but {first} with {value!r}; "
                     "remove one of them and run again"
                 )
-        blocks.setdefault(block[:2], []).append((block[2], frame))
-    by_seed = itemgetter(0)
-    return {key: [frame for _, frame in sorted(b, key=by_seed)] for key, b in blocks.items()}
+        blocks.setdefault(block[:2], {})[block[2]] = frame
+    return {key: dict(sorted(group.items())) for key, group in blocks.items()}
 
 
 def variance_table(
@@ -81,12 +87,15 @@ def efficiency_table(variance: pd.DataFrame) -> pd.DataFrame:
     ``runs_worth`` is the squared ratio of the standard errors of the two estimators of the same
     variance from the same runs: how many plain runs give the precision of one. Steps at which the
     Rao-Blackwellised estimate is known without error (all runs still share their weights) and
-    steps without an estimate are left out.
+    steps without an estimate are left out; where there is no such estimator no row is left.
     """
     key = ["init", "b", "step", "tensor"]
     wide = variance[variance["quantity"] == STOCHASTIC].pivot(
         index=key, columns="estimator", values="std_error"
     )
+    if "rao_blackwell" not in wide:
+        frame: pd.DataFrame = SCHEMAS["efficiency"].empty_table().to_pandas()
+        return frame
     # Rounding leaves a trace of a standard error where there is none.
     known = wide["rao_blackwell"] <= 1e-12 * wide["sample"]
     wide = wide[~known].dropna().reset_index()

@@ -108,12 +108,22 @@ def collect(records: Iterator[GradientRecord], n_replicas: int, batch_size: int)
     return result
 
 
-def summarise_records(records: Iterator[GradientRecord], n_replicas: int) -> BlockResult:
-    """The two tables of ``records``, without a word to the log."""
+def summarise_records(
+    records: Iterator[GradientRecord], n_replicas: int, steps_per_epoch: int | None = None
+) -> BlockResult:
+    """The two tables of ``records``, without a word to the log.
+
+    Where training has epochs, ``steps_per_epoch`` tells which epoch a step belongs to.
+    """
     tracker = DivergenceTracker(n_replicas)
+
+    def rows(record: GradientRecord) -> pd.DataFrame:
+        epochs = None if steps_per_epoch is None else record.steps // steps_per_epoch
+        return statistics_rows(record, tracker.update(record), epochs)
+
     # Overflow is a finding here, recorded as divergence, not an accident.
     with np.errstate(over="ignore", invalid="ignore"):
-        parts = [statistics_rows(record, tracker.update(record)) for record in records]
+        parts = [rows(record) for record in records]
     # One order of rows, whatever number of steps a record holds: blocks merge row by row.
     order = ["quantity", "tensor", "estimator", "step"]
     table = pd.concat(parts).sort_values(order, ignore_index=True)

@@ -6,12 +6,11 @@ and the groups are pooled (`pipeline_lib.variance.pool`), at the price of one de
 group.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -19,14 +18,32 @@ from threadpoolctl import threadpool_limits
 from pipeline_lib.blocks import BlockResult, report_divergence, summarise_records
 from pipeline_lib.gaussian_batches import GaussianSampler
 from pipeline_lib.logs import progress
-from pipeline_lib.models.two_layer import TwoLayerReplicas, reduce_hidden
-from pipeline_lib.schemas import SCHEMAS
+from pipeline_lib.models.two_layer import (
+    W1,
+    W2,
+    TwoLayerReplicas,
+    preferred_form,
+    reduce_hidden,
+    variance_given_weights,
+)
+from pipeline_lib.models.two_layer_kernel import (
+    FULL1,
+    FULL2,
+    G1,
+    G2,
+    StepNumbers,
+    TwoLayerKernel,
+)
+from pipeline_lib.pooling import group_sizes, pooled
+from pipeline_lib.replica_moments import has_kernel
 from pipeline_lib.seeding import torch_seed
-from pipeline_lib.statistics import contributions_of
-from pipeline_lib.training import train
-from pipeline_lib.variance import pool
+from pipeline_lib.statistics import FULL, STOCHASTIC, GradientRecord
+from pipeline_lib.training import Report, gather_record, train
 
 Floats = NDArray[np.float64]
+Weights = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # W1, W2 and T
+
+_ROWS = {G1: (STOCHASTIC, W1), G2: (STOCHASTIC, W2), FULL1: (FULL, W1), FULL2: (FULL, W2)}
 
 # Tables are made from this many steps at once; few steps would cost more time in tables.
 _STEPS_PER_RECORD = 256
@@ -82,73 +99,63 @@ def two_layer_block(
     return block
 
 
-def group_sizes(n_replicas: int, at_once: int) -> list[int]:
-    """Sizes of even groups of at most ``at_once`` replicas, but of at least 2.
-
-    Raises ValueError if there are fewer than 2 replicas, for which there is no variance.
-    """
-    if n_replicas < 2 or at_once < 2:
-        raise ValueError(f"a variance needs 2 replicas, got {n_replicas}, {at_once} at once")
-    n_groups = min(-(-n_replicas // at_once), n_replicas // 2)
-    small, larger = divmod(n_replicas, n_groups)
-    return [small + 1] * larger + [small] * (n_groups - larger)
-
-
-def pooled(results: Sequence[BlockResult], sizes: Sequence[int]) -> BlockResult:
-    """Merge groups that trained ``sizes`` replicas each into one block.
-
-    A step at which a replica of any group had diverged has missing numbers. ``sq_norm_of_mean`` is
-    the groups' mean, so ``mean_sq_norm - sq_norm_of_mean`` remains the mean squared deviation.
-    """
-    frames = [result.statistics for result in results]
-    with np.errstate(over="ignore", invalid="ignore"):  # a replica about to diverge
-        merged = pool([contributions_of(frame) for frame in frames])
-    shares = np.asarray(sizes) / np.sum(sizes)
-
-    def average(column: str) -> Floats:
-        return np.asarray(shares @ np.stack([frame[column] for frame in frames]))
-
-    def total(column: str) -> NDArray[np.generic]:
-        return np.asarray(np.sum([frame[column] for frame in frames], axis=0))
-
-    statistics = frames[0].assign(
-        n_replicas=merged.n_replicas,
-        dof=merged.dof,
-        n_diverged=total("n_diverged"),
-        mean_sq_norm=average("mean_sq_norm"),
-        sq_norm_of_mean=average("sq_norm_of_mean"),
-        sum_sq_dev=total("sum_sq_dev"),
-        conditional_variance=average("conditional_variance"),
-        contribution_mean=merged.mean,
-        contribution_m2=merged.m2,
-        contribution_m3=merged.m3,
-        contribution_max=merged.max,
-    )
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    divergence = pd.concat(
-        [
-            result.divergence.assign(replica=result.divergence["replica"] + offset)
-            for result, offset in zip(results, offsets, strict=True)
-        ],
-        ignore_index=True,
-    )
-    return BlockResult(statistics[SCHEMAS["statistics"].names], divergence)
-
-
 def _group(
-    weights: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    weights: Weights,
     learning_rates: Floats,
     batch_size: int,
     n_replicas: int,
     stream: np.random.SeedSequence,
 ) -> BlockResult:
     w1, w2, teacher = weights
-    stack = TwoLayerReplicas(w1, w2, teacher, n_replicas)
+    (hidden, p), p2 = w1.shape, len(w2)
     generator = torch.Generator(w1.device).manual_seed(torch_seed(stream))
-    form = stack.preferred_form(batch_size)
-    sampler = GaussianSampler(w1.shape[1], batch_size, n_replicas, generator, form, w1.dtype)
-    records = train(stack, sampler, batch_size, learning_rates.tolist(), _STEPS_PER_RECORD)
+    form = preferred_form(p, hidden, p2, batch_size)
+    sampler = GaussianSampler(p, batch_size, n_replicas, generator, form, w1.dtype)
+    if has_kernel(w1):
+        records = kernel_records(weights, sampler, learning_rates, n_replicas)
+    else:
+        stack = TwoLayerReplicas(w1, w2, teacher, n_replicas)
+        records = train(stack, sampler, batch_size, learning_rates.tolist(), _STEPS_PER_RECORD)
     return summarise_records(records, n_replicas)
+
+
+def kernel_records(
+    weights: Weights,
+    draw_batch: GaussianSampler,
+    learning_rates: Floats,
+    n_replicas: int,
+) -> Iterator[GradientRecord]:
+    """What `pipeline_lib.training.train` yields, through the compiled kernel."""
+    w1, w2, teacher = (weight.numpy() for weight in weights)
+    kernel = TwoLayerKernel(
+        np.repeat(w1[None], n_replicas, axis=0), np.repeat(w2[None], n_replicas, axis=0), teacher
+    )
+    for start in range(0, len(learning_rates), _STEPS_PER_RECORD):
+        rates = learning_rates[start : start + _STEPS_PER_RECORD]
+        reports = [
+            _report(kernel.step(draw_batch(), rate), draw_batch.n_features, draw_batch.batch_size)
+            for rate in rates
+        ]
+        yield gather_record(np.arange(start, start + len(rates)), reports)
+
+
+def _report(numbers: StepNumbers, p: int, batch_size: int) -> Report:
+    moments = {
+        key: {
+            "sq_norms": torch.from_numpy(numbers.sq_norms[row]),
+            "sq_norm_of_mean": torch.tensor(numbers.sq_norm_of_mean[row]),
+            "sq_deviations": torch.from_numpy(numbers.sq_deviations[row]),
+        }
+        for row, key in _ROWS.items()
+    }
+    conditional = variance_given_weights(
+        p,
+        batch_size,
+        torch.from_numpy(numbers.residual),
+        torch.from_numpy(numbers.first_layer),
+        {name: moments[FULL, name]["sq_norms"] for name in (W1, W2)},
+    )
+    return moments, conditional
 
 
 def _child(stream: np.random.SeedSequence, group: int) -> np.random.SeedSequence:

@@ -1,177 +1,36 @@
 """The configuration, checked once and frozen. The only reader of the raw dictionaries."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from pipeline_lib.config_schema import check_schema
 from pipeline_lib.errors import ConfigError
+from pipeline_lib.settings import (
+    Compute,
+    Distortion,
+    EpochExperiment,
+    Experiment,
+    FitSettings,
+    HeavyTails,
+    InitialWeights,
+    IterationExperiment,
+    LearningRate,
+    LinearRegression,
+    Mlp,
+    Model,
+    Study,
+    TwoLayer,
+)
 
 # Examples that each data set holds at its canonical source; a smaller stand-in is noticed when the
 # data is there, and batch sizes that it cannot serve are then left out with a note.
 DATASET_ROWS = {"admissions": 500}
-
-
-@dataclass(frozen=True)
-class LinearRegression:
-    """Least squares with an intercept on standardised features."""
-
-    kind: Literal["linear_regression"]
-    dataset: str
-    features: Literal["all"] | tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TwoLayer:
-    """A student W2 W1 of the given ``layers`` (inputs, hidden, outputs) and a teacher of the same.
-
-    Samples are drawn online, x ~ N(0, I). Teacher entries are N(0, teacher_scale^2 / fan_in).
-    ``replicas_at_once`` are trained together through all steps; a block pools such groups.
-    """
-
-    kind: Literal["two_layer"]
-    layers: tuple[int, int, int]
-    teacher_seed: int
-    teacher_scale: float
-    dtype: Literal["float32", "float64"]
-    replicas_at_once: int
-
-
-Model = LinearRegression | TwoLayer
-
-
-@dataclass(frozen=True)
-class InitialWeights:
-    """``count`` draws of Gaussian weights; draw ``init`` depends on ``seed`` and ``init`` alone.
-
-    Entries are N(0, scale^2) for linear regression and N(0, scale^2 / fan_in) for networks.
-    """
-
-    count: int
-    seed: int
-    scale: float
-
-
-@dataclass(frozen=True)
-class LearningRate:
-    """``initial / (t + 1)`` (inverse_time) or ``initial`` (constant) at step t = 0, 1, ..."""
-
-    schedule: Literal["inverse_time", "constant"]
-    initial: float
-
-    def exact(self, iterations: int) -> list[Fraction]:
-        """The rates as rationals, reading ``initial`` as the decimal that the user wrote."""
-        initial = Fraction(str(self.initial))
-        if self.schedule == "constant":
-            return [initial] * iterations
-        return [initial / (t + 1) for t in range(iterations)]
-
-    def values(self, iterations: int) -> list[float]:
-        """The rates in float64."""
-        return [float(rate) for rate in self.exact(iterations)]
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """At which steps, and to what degree in 1/b, the variance is fitted (Section 4.2)."""
-
-    steps: tuple[int, ...]
-    degree: int
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One experiment at the chosen scale."""
-
-    name: str
-    model: Model
-    initial_weights: InitialWeights
-    learning_rate: LearningRate
-    batch_sizes: tuple[int, ...]
-    runs: int
-    runs_per_block: int
-    iterations: int
-    polynomial: FitSettings | None = None
-
-    @property
-    def blocks(self) -> range:
-        """Block indices, called ``seed`` in the paths."""
-        return range(self.runs // self.runs_per_block)
-
-    def learning_rates(self) -> list[float]:
-        """``alpha_t`` in float64 for t = 0 ... iterations - 1."""
-        return self.learning_rate.values(self.iterations)
-
-    def exact_learning_rates(self) -> list[str]:
-        """``alpha_t`` as fractions, in writing."""
-        return [str(rate) for rate in self.learning_rate.exact(self.iterations)]
-
-    def training(self) -> dict[str, Any]:
-        """What a training block depends on beside its (init, b, seed), as plain JSON types.
-
-        Batch sizes, the number of runs and what is done with the results afterwards are left out,
-        so that changing them never invalidates a finished block.
-        """
-        kept = ("name", "model", "initial_weights", "learning_rate", "runs_per_block", "iterations")
-        everything = dataclasses.asdict(self)
-        plain: dict[str, Any] = json.loads(json.dumps({key: everything[key] for key in kept}))
-        del plain["initial_weights"]["count"]
-        return plain
-
-
-@dataclass(frozen=True)
-class HeavyTails:
-    """The scalar two-layer network whose estimates are held against its exact variances.
-
-    ``w1``, ``w2``, ``target`` and ``learning_rate`` are exact rationals, in writing.
-    """
-
-    w1: str
-    w2: str
-    target: str
-    learning_rate: str
-    batch_sizes: tuple[int, ...]
-    max_step: int
-    polynomial_max_step: int
-    run_counts: tuple[int, ...]
-    repeats: int
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where a training block runs; no result depends on ``threads``."""
-
-    device: Literal["auto", "cpu", "cuda"]
-    threads: int
-
-
-@dataclass(frozen=True)
-class Study:
-    """The whole configuration, with the scale applied."""
-
-    scale: str
-    seed: int
-    data_dir: str | None
-    experiments: Mapping[str, Experiment]
-    at_paper_scale: Mapping[str, Experiment]
-    heavy_tails: HeavyTails
-    compute: Compute
-    confidence_level: float
-
-    def require(self, *names: str) -> None:
-        """ConfigError unless every experiment of ``names`` is there."""
-        for name in names:
-            if name not in self.experiments:
-                raise ConfigError(
-                    f"config: experiments.{name}: missing, but figures are drawn from it; "
-                    "give it few runs if you do not need it"
-                )
+EPOCH_MODELS = ("mlp",)
+MNIST_IMAGES = {"training": 60_000, "validation": 10_000}
 
 
 def digest(values: Mapping[str, Any]) -> str:
@@ -207,6 +66,7 @@ def load_study(raw: Mapping[str, Any], schema: Path) -> Study:
         data_dir=raw["data_dir"],
         experiments=MappingProxyType(by_scale[chosen]),
         at_paper_scale=MappingProxyType(by_scale["paper"]),
+        distortion=Distortion(**raw["distortion"]),
         heavy_tails=_heavy_tails(raw["heavy_tails"], chosen),
         compute=Compute(**raw["compute"]),
         confidence_level=raw["confidence_level"],
@@ -237,23 +97,48 @@ def _merge(base: Any, override: Any) -> Any:
 
 
 def _experiment(name: str, values: Mapping[str, Any]) -> Experiment:
-    experiment = Experiment(
-        name=name,
-        model=_model(values["model"]),
-        initial_weights=InitialWeights(**values["initial_weights"]),
-        learning_rate=LearningRate(**values["learning_rate"]),
-        batch_sizes=tuple(sorted(values["batch_sizes"])),
-        runs=values["runs"],
-        runs_per_block=values["runs_per_block"],
-        iterations=values["iterations"],
-        polynomial=FitSettings(
-            tuple(sorted(values["polynomial"]["steps"])), values["polynomial"]["degree"]
+    common: dict[str, Any] = {
+        "name": name,
+        "model": _model(values["model"]),
+        "initial_weights": InitialWeights(**values["initial_weights"]),
+        "learning_rate": LearningRate(**values["learning_rate"]),
+        "batch_sizes": tuple(sorted(values["batch_sizes"])),
+        "runs": values["runs"],
+        "runs_per_block": values["runs_per_block"],
+    }
+    _check_lengths(name, values)
+    experiment: Experiment
+    if "epochs" in values:
+        keys = ("epochs", "last_batch", "recorded_steps", "evaluate_every", "distorted_every")
+        experiment = EpochExperiment(**common, **{key: values[key] for key in keys})
+    else:
+        fit = values.get("polynomial")
+        experiment = IterationExperiment(
+            **common,
+            iterations=values["iterations"],
+            polynomial=FitSettings(tuple(sorted(fit["steps"])), fit["degree"]) if fit else None,
         )
-        if "polynomial" in values
-        else None,
-    )
     _check(experiment)
     return experiment
+
+
+def _check_lengths(name: str, values: Mapping[str, Any]) -> None:
+    """ConfigError unless the experiment is as long as its kind of model is trained: see schema."""
+    in_epochs = values["model"]["kind"] in EPOCH_MODELS
+    wanted = (
+        ("epochs", "last_batch", "recorded_steps", "evaluate_every", "distorted_every")
+        if in_epochs
+        else ("iterations",)
+    )
+    where, kind = f"config: experiments.{name}", values["model"]["kind"]
+    for key in wanted:
+        if key not in values:
+            raise ConfigError(f"{where}.{key}: missing; a model of kind {kind} needs it")
+    for key in ("iterations", "polynomial") if in_epochs else ("epochs", "recorded_steps"):
+        if key in values:
+            raise ConfigError(
+                f"{where}.{key}: not for a model of kind {kind}; allowed: {', '.join(wanted)}"
+            )
 
 
 def _heavy_tails(values: Mapping[str, Any], scale: str) -> HeavyTails:
@@ -272,6 +157,8 @@ def _heavy_tails(values: Mapping[str, Any], scale: str) -> HeavyTails:
 def _model(values: Mapping[str, Any]) -> Model:
     if values["kind"] == "two_layer":
         return TwoLayer(**{**values, "layers": tuple(values["layers"])})
+    if values["kind"] == "mlp":
+        return Mlp(**{**values, "layers": tuple(values["layers"])})
     features = values["features"]
     return LinearRegression(
         **{**values, "features": "all" if features == "all" else tuple(features)}
@@ -287,12 +174,14 @@ def _check(experiment: Experiment) -> None:
                 f"{where}.batch_sizes: {experiment.batch_sizes[-1]} is above the {rows} rows of "
                 f"{experiment.model.dataset}; allowed: 1 to {rows}"
             )
+    if isinstance(experiment.model, Mlp):
+        _check_mlp(where, experiment.model, experiment.batch_sizes[-1])
     if experiment.runs % experiment.runs_per_block:
         raise ConfigError(
             f"{where}.runs: {experiment.runs} is not whole blocks; "
             f"allowed: multiples of runs_per_block = {experiment.runs_per_block}"
         )
-    if experiment.polynomial is None:
+    if not isinstance(experiment, IterationExperiment) or experiment.polynomial is None:
         return
     last = experiment.polynomial.steps[-1]
     if last >= experiment.iterations:
@@ -305,4 +194,24 @@ def _check(experiment: Experiment) -> None:
         raise ConfigError(
             f"{where}.polynomial.degree: {experiment.polynomial.degree} needs at least {needed} "
             f"batch sizes to fit and to judge the fit, got {len(experiment.batch_sizes)}"
+        )
+
+
+def _check_mlp(where: str, model: Mlp, largest_batch: int) -> None:
+    if model.layers[0] != 784 or model.layers[-1] != 10:
+        raise ConfigError(
+            f"{where}.model.layers: {list(model.layers)} does not fit MNIST; "
+            "allowed: 784 inputs, any hidden layers, 10 outputs"
+        )
+    for split, most in MNIST_IMAGES.items():
+        count = getattr(model, f"{split}_examples")
+        if count > most:
+            raise ConfigError(
+                f"{where}.model.{split}_examples: {count} is above the {most} images; "
+                f"allowed: 1 to {most}"
+            )
+    if largest_batch > model.training_examples:
+        raise ConfigError(
+            f"{where}.batch_sizes: {largest_batch} is above the {model.training_examples} training "
+            f"examples; allowed: 1 to {model.training_examples}"
         )

@@ -42,6 +42,12 @@ def network_weights(layers: Sequence[int], scale: float, seed: int, init: int) -
     return {name: weight / np.sqrt(weight.shape[1]) for name, weight in unit.items()}
 
 
+def mlp_weights(layers: Sequence[int], scale: float, seed: int, init: int) -> dict[str, Floats]:
+    """`network_weights` with biases b1, b2, ... of 0, shape (layers[k],)."""
+    weights = network_weights(layers, scale, seed, init)
+    return weights | {f"b{k}": np.zeros(outputs) for k, outputs in enumerate(layers[1:], start=1)}
+
+
 def write_weights(path: Path, weights: Mapping[str, Floats]) -> None:
     """Write ``weights``, whole or not at all."""
     write_whole(path, lambda temporary: save_file(dict(weights), temporary))

@@ -26,7 +26,9 @@ def gradient_moments(gradients: Tensor) -> dict[str, Tensor]:
     flat = gradients.flatten(start_dim=1)
     if not has_kernel(flat):
         return _moments_by_torch(flat)
-    norms, deviations, of_mean = _moments(flat.contiguous().numpy(), _WIDTH)
+    vectors = flat.contiguous().numpy()
+    norms, deviations = np.zeros(len(vectors)), np.zeros(len(vectors))
+    of_mean = add_moments(vectors, 0, vectors.shape[1], norms, deviations)
     return {
         "sq_norms": torch.from_numpy(norms),
         "sq_norm_of_mean": torch.tensor(of_mean, dtype=torch.float64),
@@ -39,7 +41,7 @@ def sq_norms(tensors: Tensor) -> Tensor:
     flat = tensors.flatten(start_dim=1)
     if not has_kernel(flat):
         return flat.square().sum(dim=1, dtype=torch.float64)
-    return torch.from_numpy(_sq_norms(flat.contiguous().numpy(), _WIDTH))
+    return torch.from_numpy(_sq_norms(flat.contiguous().numpy()))
 
 
 def has_kernel(tensor: Tensor) -> bool:
@@ -84,13 +86,17 @@ def _squares(row: Any, mean: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _moments(vectors: Any, width: int) -> Any:
-    n_replicas, size = vectors.shape
-    norms, deviations, of_mean = np.zeros(n_replicas), np.zeros(n_replicas), 0.0
-    buffer = np.empty(width, vectors.dtype)
+def add_moments(vectors: Any, begin: int, end: int, sq_norms: Any, sq_deviations: Any) -> float:
+    """Add the squared norms and deviations (R,) of columns ``begin`` to ``end`` of (R, n) vectors.
+
+    Returns the squared norm of the mean of these columns.
+    """
+    n_replicas = vectors.shape[0]
+    of_mean = 0.0
+    buffer = np.empty(_WIDTH, vectors.dtype)
     weight = vectors.dtype.type(1.0 / n_replicas)
-    for start in range(0, size, width):
-        stop = min(start + width, size)
+    for start in range(begin, end, _WIDTH):
+        stop = min(start + _WIDTH, end)
         first, mean = vectors[0, start:stop], buffer[: stop - start]
         mean[:] = 0
         for r in range(1, n_replicas):
@@ -99,17 +105,17 @@ def _moments(vectors: Any, width: int) -> Any:
         of_mean += np.float64(_squares(mean, mean)[0])
         for r in range(n_replicas):
             norm, deviation = _squares(vectors[r, start:stop], mean)
-            norms[r] += norm
-            deviations[r] += deviation
-    return norms, deviations, of_mean
+            sq_norms[r] += norm
+            sq_deviations[r] += deviation
+    return of_mean
 
 
 @njit(nogil=True, cache=True)
-def _sq_norms(vectors: Any, width: int) -> Any:
+def _sq_norms(vectors: Any) -> Any:
     n_replicas, size = vectors.shape
     norms = np.zeros(n_replicas)
-    for start in range(0, size, width):
-        stop = min(start + width, size)
+    for start in range(0, size, _WIDTH):
+        stop = min(start + _WIDTH, size)
         for r in range(n_replicas):
             row = vectors[r, start:stop]
             norms[r] += _squares(row, row)[0]

@@ -36,13 +36,19 @@ class GradientRecord:
     conditional: Mapping[str, Floats] = field(default_factory=dict)
 
 
-def statistics_rows(record: GradientRecord, n_diverged: NDArray[np.int64]) -> pd.DataFrame:
+def statistics_rows(
+    record: GradientRecord,
+    n_diverged: NDArray[np.int64],
+    epochs: NDArray[np.int64] | None = None,
+) -> pd.DataFrame:
     """Rows of the ``statistics`` artefact; ``n_diverged`` (T,) counts the replicas lost so far.
 
-    A step at which any replica has diverged has no estimate: its numbers are missing rather than
-    averaged over the survivors.
+    ``epochs`` (T,) are the epochs that the steps belong to, where training has epochs. A step at
+    which any replica has diverged has no estimate: its numbers are missing rather than averaged
+    over the survivors.
     """
     parts = []
+    epoch = pd.array([pd.NA] * len(record.steps) if epochs is None else epochs, dtype="Int32")
     for (quantity, tensor), moments in record.moments.items():
         conditional = record.conditional.get(tensor) if quantity == STOCHASTIC else None
         estimators = {"sample": sample_contributions(moments.sq_deviations)}
@@ -55,7 +61,7 @@ def statistics_rows(record: GradientRecord, n_diverged: NDArray[np.int64]) -> pd
                 pd.DataFrame(
                     {
                         "step": record.steps,
-                        "epoch": pd.array([pd.NA] * len(record.steps), dtype="Int32"),
+                        "epoch": epoch,
                         "quantity": quantity,
                         "tensor": tensor,
                         "estimator": estimator,

@@ -15,9 +15,10 @@ from pipeline_lib.variance import VectorMoments
 
 Floats = NDArray[np.float64]
 
-# One step's numbers, still on the device: (quantity, tensor) -> tensors of shape () or (R,).
-_Moments = dict[tuple[str, str], dict[str, Tensor]]
-_Report = tuple[_Moments, dict[str, Tensor]]
+# One step's numbers, still on the device: (quantity, tensor) -> tensors of shape () or (R,), and
+# var(g_t | F_t) by tensor where it is known.
+Moments = dict[tuple[str, str], dict[str, Tensor]]
+Report = tuple[Moments, dict[str, Tensor]]
 
 
 @runtime_checkable
@@ -45,21 +46,21 @@ def train(
     """
     for start in range(0, len(learning_rates), steps_per_record):
         steps = range(start, min(start + steps_per_record, len(learning_rates)))
-        reports: list[_Report] = []
+        reports: list[Report] = []
         for step in steps:
             gradients = stack.gradients(draw_batch())
-            moments = _moments(STOCHASTIC, gradients)
+            moments = step_moments(STOCHASTIC, gradients)
             full = stack.full_gradients()
-            full_moments = {} if full is None else _moments(FULL, full)
+            full_moments = {} if full is None else step_moments(FULL, full)
             conditional = _conditional(stack, batch_size, full_moments)
             reports.append((moments | full_moments, dict(conditional)))
             for name, gradient in gradients.items():
                 stack.parameters[name].sub_(gradient, alpha=learning_rates[step])
-        yield _record(np.array(steps), reports)
+        yield gather_record(np.array(steps), reports)
 
 
-def _moments(quantity: str, gradients: Mapping[str, Tensor]) -> _Moments:
-    """Moments of each tensor; of a single one under the name that stands for all."""
+def step_moments(quantity: str, gradients: Mapping[str, Tensor]) -> Moments:
+    """Moments of each tensor (R, *shape); of a single one under the name that stands for all."""
     names = [ALL] if len(gradients) == 1 else list(gradients)
     return {
         (quantity, name): gradient_moments(gradient)
@@ -68,7 +69,7 @@ def _moments(quantity: str, gradients: Mapping[str, Tensor]) -> _Moments:
 
 
 def _conditional(
-    stack: ReplicaStack[Batch], batch_size: int, full: _Moments
+    stack: ReplicaStack[Batch], batch_size: int, full: Moments
 ) -> Mapping[str, Tensor]:
     """var(g_t | F_t) by tensor; empty where there is no closed form."""
     if full and isinstance(stack, ConditionalFromNorms):
@@ -77,9 +78,9 @@ def _conditional(
     return stack.conditional_variance(batch_size) or {}
 
 
-def _record(
-    steps: np.ndarray[tuple[int], np.dtype[np.int64]], reports: list[_Report]
-) -> GradientRecord:
+def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> GradientRecord:
+    """The record of ``steps``, one report a step; waits for the device."""
+
     def gather(tensors: list[Tensor]) -> Floats:
         return torch.stack(tensors).double().cpu().numpy()
 
@@ -107,3 +108,14 @@ def _record(
             sq_deviations=part["sq_deviations"],
         )
     return GradientRecord(steps, moments, finite, conditional)
+
+
+def set_precision(allow_tf32: bool = False) -> None:
+    """Whether float32 products on a CUDA device may round their factors to TF32 (10 bits).
+
+    Off, they are IEEE float32: a variance of gradients should not hold the rounding of products.
+    """
+    precision = "tf32" if allow_tf32 else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = precision  # type: ignore[attr-defined]

@@ -52,7 +52,12 @@ def test_every_kind_round_trips(kind, tmp_path):
         elif pa.types.is_boolean(field.type):
             columns[field.name] = [True, False, True]
         elif pa.types.is_integer(field.type):
-            columns[field.name] = [i, -(2**31), 2**31 - 1]
+            bits = field.type.bit_width
+            columns[field.name] = [i, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1]
+        elif pa.types.is_list(field.type):
+            columns[field.name] = [[i, -(2**31)], [], [2**31 - 1]]
+        elif pa.types.is_fixed_size_binary(field.type):
+            columns[field.name] = [bytes([k]) * field.type.byte_width for k in (0, i, 255)]
         else:
             columns[field.name] = [0.1 + i, -0.0, 5e-324]
     frame = pd.DataFrame(columns)
@@ -61,7 +66,10 @@ def test_every_kind_round_trips(kind, tmp_path):
     back = read_table(path, kind)
     assert list(back.columns) == schema.names
     for name in schema.names:
-        assert back[name].tolist() == columns[name]
+        values = back[name]
+        if pa.types.is_list(schema.field(name).type):
+            values = values.map(list)
+        assert values.tolist() == columns[name]
         if pa.types.is_floating(schema.field(name).type):
             assert np.signbit(back[name]).tolist() == np.signbit(columns[name]).tolist()
     assert read_provenance(path) == PROVENANCE

@@ -11,19 +11,21 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.config import (
+from pipeline_lib.config import digest, load_study
+from pipeline_lib.errors import ConfigError
+from pipeline_lib.settings import (
     Compute,
+    Distortion,
+    EpochExperiment,
     Experiment,
     FitSettings,
     InitialWeights,
+    IterationExperiment,
     LearningRate,
     LinearRegression,
     Model,
     Study,
-    digest,
-    load_study,
 )
-from pipeline_lib.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -78,6 +80,57 @@ def test_full_scales_are_the_papers_values(raw, scale):
         assert experiment.learning_rates() == [0.5 / (t + 1) for t in range(experiment.iterations)]
         assert experiment.initial_weights == InitialWeights(1, 1, 1.0)
         assert experiment.model == LinearRegression("linear_regression", "admissions", "all")
+
+
+def test_mnist_at_paper_scale_has_the_papers_values(raw):
+    raw["scale"] = "paper"
+    study = load_study(raw, SCHEMA)
+    mnist, inits = study.experiments["mnist"], study.experiments["mnist_inits"]
+    for experiment in (mnist, inits):
+        assert experiment.model.layers == (784, 1024, 512, 10)
+        assert experiment.model.training_examples == 60_000
+        assert experiment.model.validation_examples == 10_000
+        assert experiment.epochs == 1000
+        assert experiment.learning_rate == LearningRate("constant", 0.003)
+    assert (mnist.runs, mnist.batch_sizes) == (100, (64, 128, 256, 512))
+    assert (inits.runs, inits.batch_sizes, inits.initial_weights.count) == (50, (64, 128), 5)
+    evaluated = mnist.evaluated_epochs()
+    assert evaluated["training"] == evaluated["validation"] == list(range(1001))
+    assert evaluated["distorted"] == list(range(0, 1001, 100))
+
+
+def test_the_last_epoch_is_evaluated_and_a_gap_has_its_training_error(raw):
+    raw["experiments"]["mnist"] |= {"epochs": 7, "evaluate_every": 3, "distorted_every": 2}
+    raw["scales"]["quick"]["mnist"] = {}
+    evaluated = load_study(raw, SCHEMA).experiments["mnist"].evaluated_epochs()
+    assert evaluated["validation"] == [0, 3, 6, 7]
+    assert evaluated["distorted"] == [0, 2, 4, 6, 7]
+    assert evaluated["training"] == [0, 2, 3, 4, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("mnist.model.layers", [784, 5, 3], "784 inputs, any hidden layers, 10 outputs"),
+        ("mnist.model.training_examples", 60_001, "60001 is above the 60000 images"),
+        ("mnist.model.training_examples", 300, "batch_sizes: 512 is above the 300 training"),
+        ("mnist.recorded_steps", "all", "allowed values: every"),
+        ("mnist.iterations", 5, "iterations: not for a model of kind mlp; allowed: epochs"),
+        ("admission.epochs", 5, "epochs: not for a model of kind linear_regression"),
+    ],
+)
+def test_a_mistake_in_an_epoch_experiment_is_told_in_one_line(raw, path, value, expected):
+    raw["scale"] = "paper"
+    set_value(raw, f"experiments.{path}", value)
+    assert expected in message_of(raw)
+
+
+@pytest.mark.parametrize(("name", "key"), [("mnist", "epochs"), ("admission", "iterations")])
+def test_a_missing_length_is_named(raw, name, key):
+    del raw["experiments"][name][key]
+    for scale in raw["scales"].values():
+        scale.get(name, {}).pop(key, None)
+    assert f"{name}.{key}: missing" in message_of(raw)
 
 
 def test_smoke_changes_only_what_it_lists(raw):
@@ -252,7 +305,9 @@ def test_schema_and_dataclasses_name_the_same_keys():
     experiment = schema["$defs"]["experiment"]["properties"]
     assert set(schema["properties"]) - {"scales"} == fields_of(Study) - DERIVED
     assert set(schema["properties"]["compute"]["properties"]) == fields_of(Compute)
-    assert set(experiment) | {"name"} == fields_of(Experiment)
+    kinds = fields_of(IterationExperiment) | fields_of(EpochExperiment)
+    assert set(experiment) | {"name"} == kinds
+    assert set(schema["properties"]["distortion"]["properties"]) == fields_of(Distortion)
     for key, cls in (
         ("initial_weights", InitialWeights),
         ("learning_rate", LearningRate),

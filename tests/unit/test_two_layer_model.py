@@ -11,10 +11,16 @@ from scipy import stats
 from torch import Tensor
 
 from pipeline_lib.artifacts import read_table, write_table
-from pipeline_lib.blocks_two_layer import group_sizes, pooled, two_layer_block
+from pipeline_lib.blocks_two_layer import kernel_records, two_layer_block
 from pipeline_lib.gaussian_batches import GaussianSampler, Inputs, SecondMoment, second_moment
 from pipeline_lib.inference import sidak_level, variance_interval
-from pipeline_lib.models.two_layer import TwoLayerReplicas, multiplications, reduce_hidden
+from pipeline_lib.models.two_layer import (
+    TwoLayerReplicas,
+    multiplications,
+    preferred_form,
+    reduce_hidden,
+)
+from pipeline_lib.pooling import group_sizes, pooled
 from pipeline_lib.replica_moments import gradient_moments, sq_norms
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.statistics import ALL, FULL, STOCHASTIC, GradientRecord
@@ -93,22 +99,20 @@ def test_gradients_equal_autograd(b: int) -> None:
 
 @pytest.mark.parametrize("form", ["inputs", "moment"])
 @pytest.mark.parametrize("b", [1, 3, 8])
-def test_kernel_and_batched_products_agree(
-    form: str, b: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The batched products are what a GPU runs."""
-    batch = inputs(3, b)
-    given = batch if form == "inputs" else SecondMoment(second_moment(batch.x))
-    results = []
-    for kernel in (True, False):
-        if not kernel:
-            monkeypatch.setattr("pipeline_lib.models.two_layer.has_kernel", lambda _: False)
-        stack = spread(TwoLayerReplicas(*network(), 3))
-        stochastic = {name: g.clone() for name, g in stack.gradients(given).items()}
-        results.append((stochastic, stack.full_gradients()))
-    for one, two in zip(*results, strict=True):
-        for name in ("W1", "W2"):
-            torch.testing.assert_close(one[name], two[name], rtol=1e-12, atol=1e-14)
+def test_kernel_and_batched_products_agree(form: str, b: int) -> None:
+    """The kernel is what a CPU runs, the batched products are what a GPU runs."""
+    n, rates = 4, 0.1 / np.arange(1, 12)
+    weights = network()
+    samplers = [
+        GaussianSampler(P, b, n, torch.Generator().manual_seed(3), form, torch.float64)  # type: ignore[arg-type]
+        for _ in range(2)
+    ]
+    (by_kernel,) = kernel_records(weights, samplers[0], rates, n)
+    stack = TwoLayerReplicas(*weights, n)
+    (by_products,) = train(stack, samplers[1], b, rates.tolist())
+    assert by_kernel.finite.all()
+    assert_array_equal(by_kernel.steps, by_products.steps)
+    assert_records_close(by_kernel, by_products, rtol=1e-11)
 
 
 def test_full_gradients_are_those_of_the_population_loss() -> None:
@@ -268,8 +272,8 @@ def test_an_empty_mini_batch_is_refused() -> None:
 
 
 def test_form_with_fewer_multiplications_is_preferred() -> None:
-    stack = TwoLayerReplicas(*network(64, 192, 128), n_replicas=1)
-    assert [stack.preferred_form(b) for b in (1, 16, 64, 256)] == ["inputs"] * 2 + ["moment"] * 2
+    forms = [preferred_form(64, 192, 128, b) for b in (1, 16, 64, 256)]
+    assert forms == ["inputs"] * 2 + ["moment"] * 2
     counts = multiplications(64, 192, 128, 16)
     assert counts["inputs"] < counts["moment"]
 
@@ -346,7 +350,7 @@ def test_block_pools_its_groups_as_variance_pool_does() -> None:
             P, 3, size, torch.Generator().manual_seed(seed), "inputs", torch.float64
         )
         stack = TwoLayerReplicas(r1, r2, teacher, size)
-        assert stack.preferred_form(3) == "inputs"
+        assert preferred_form(P, P + P2, P2, 3) == "inputs"
         groups.append(next(train(stack, sampler, 3, [0.1, 0.05])).moments[STOCHASTIC, ALL])
     expected = pool([summarise(sample_contributions(m.sq_deviations)) for m in groups])
     result = block(3, n=14, steps=2, scale=0.5, replicas_at_once=5, dtype="float64")

@@ -14,6 +14,7 @@ os.environ.update(
 )
 
 from pipeline_lib.config import digest, load_study
+from pipeline_lib.cost import mem_mb, runtime
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
 from pipeline_lib.errors import PipelineError
@@ -22,7 +23,9 @@ try:
     study = load_study(
         config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
     )
-    study.require("admission", "admission_sweep", "teacher_student")
+    study.require(
+        "admission", "admission_sweep", "teacher_student", "mnist", "mnist_inits"
+    )
     MIRRORS = mirror_folders(study.data_dir, os.environ)
 except PipelineError as error:
     print(f"error: {error}", file=sys.stderr)
@@ -31,17 +34,20 @@ except PipelineError as error:
 RESULTS = f"results/{study.scale}"
 LOGS = f"logs/{study.scale}"
 BENCHMARKS = f"benchmarks/{study.scale}"
-REGRESSIONS = [
-    name for name, e in study.experiments.items() if e.model.kind == "linear_regression"
-]
-NETWORKS = [
-    name for name, e in study.experiments.items() if e.model.kind == "two_layer"
-]
+
+
+def of_kind(kind):
+    """The experiments whose model is of this kind."""
+    return [name for name, e in study.experiments.items() if e.model.kind == kind]
+
+
+REGRESSIONS, NETWORKS, PERCEPTRONS = map(
+    of_kind, ("linear_regression", "two_layer", "mlp")
+)
+WITH_THEORY = REGRESSIONS + NETWORKS
 WEIGHTS = f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors"
 BLOCK = f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}"
-FITTED = [
-    name for name, experiment in study.experiments.items() if experiment.polynomial
-]
+FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 
 
 # Every training block depends on these, whatever its model.
@@ -53,6 +59,10 @@ BLOCK_MODULES = (
     "training",
     "variance",
 )
+
+
+# And every block that is trained in epochs on these.
+EPOCH_MODULES = ("blocks_epochs", "epochs", "memory", "models/labelled", "pooling")
 
 
 def any_of(names):
@@ -80,9 +90,26 @@ def data_of(wildcards):
     return f"{RESULTS}/data/{experiment_of(wildcards).model.dataset}.parquet"
 
 
+def block_mem_mb(wildcards, attempt):
+    """The memory that the job's block asks for, in MB."""
+    experiment, b = experiment_of(wildcards), int(wildcards.b)
+    return mem_mb(experiment, b, attempt, study.compute.threads)
+
+
+def block_runtime(wildcards, attempt):
+    """The time that the job's block asks for, in minutes."""
+    experiment, b, compute = experiment_of(wildcards), int(wildcards.b), study.compute
+    return runtime(experiment, b, attempt, compute.device, compute.threads)
+
+
+def training_of(wildcards):
+    """What the job's block is trained with, as plain values."""
+    return experiment_of(wildcards).training()
+
+
 def model_of(wildcards):
     """The model of the job's experiment, as plain values."""
-    return experiment_of(wildcards).training()["model"]
+    return training_of(wildcards)["model"]
 
 
 def features_of(wildcards):

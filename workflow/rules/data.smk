@@ -3,6 +3,8 @@
 
 localrules:
     prepare_admissions,
+    prepare_mnist,
+    distort_mnist,
 
 
 rule prepare_admissions:
@@ -24,3 +26,40 @@ rule prepare_admissions:
         supplied=supplied_digest(ADMISSIONS_FILES, MIRRORS),
     script:
         "../scripts/prepare_admissions.py"
+
+
+rule prepare_mnist:
+    """MNIST as a table of images, with a note of where it came from."""
+    input:
+        code=modules("data/fetch", "data/mnist", "data/mnist_table"),
+    output:
+        table=f"{RESULTS}/data/mnist.parquet",
+        origin=f"{RESULTS}/data/mnist.json",
+    log:
+        f"{LOGS}/data/mnist.log",
+    benchmark:
+        f"{BENCHMARKS}/data/mnist.tsv"
+    retries: 1  # of a download
+    conda:
+        "../../envs/pipeline.yaml"
+    script:
+        "../scripts/prepare_mnist.py"
+
+
+rule distort_mnist:
+    """The validation images of MNIST under elastic distortion, the test set of Figure 3b."""
+    input:
+        table=rules.prepare_mnist.output.table,
+        code=modules("data/distortion", "data/mnist_table"),
+    output:
+        table=f"{RESULTS}/data/mnist_distorted.parquet",
+    log:
+        f"{LOGS}/data/mnist_distorted.log",
+    benchmark:
+        f"{BENCHMARKS}/data/mnist_distorted.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        distortion=dataclasses.asdict(study.distortion),
+    script:
+        "../scripts/distort_mnist.py"

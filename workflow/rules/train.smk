@@ -4,6 +4,7 @@
 localrules:
     draw_initial_weights,
     draw_two_layer_weights,
+    draw_mlp_weights,
 
 
 rule draw_initial_weights:
@@ -51,6 +52,28 @@ rule draw_two_layer_weights:
         "../scripts/draw_two_layer_weights.py"
 
 
+rule draw_mlp_weights:
+    """Initial weights of the fully connected network; its biases start at 0."""
+    input:
+        code=modules("initial_weights", "seeding"),
+    output:
+        WEIGHTS,
+    log:
+        f"{LOGS}/weights/{{experiment}}.{{init}}.log",
+    benchmark:
+        f"{BENCHMARKS}/weights/{{experiment}}.{{init}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(PERCEPTRONS),
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        model=model_of,
+        scale=lambda wildcards: experiment_of(wildcards).initial_weights.scale,
+        seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
+    script:
+        "../scripts/draw_mlp_weights.py"
+
+
 rule train_block:
     """R runs of SGD on linear regression in lock-step, summarised step by step."""
     input:
@@ -77,8 +100,8 @@ rule train_block:
         "../../envs/pipeline.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
+        mem_mb=block_mem_mb,
+        runtime=block_runtime,
     params:
         features=features_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
@@ -97,6 +120,7 @@ rule train_two_layer_block:
         code=modules(
             *BLOCK_MODULES,
             "blocks_two_layer",
+            "pooling",
             "gaussian_batches",
             "models/two_layer",
             "models/two_layer_kernel",
@@ -114,8 +138,8 @@ rule train_two_layer_block:
         "../../envs/pipeline.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=block_mem_mb,
+        runtime=block_runtime,
     params:
         model=model_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
@@ -125,6 +149,46 @@ rule train_two_layer_block:
         config_digest=block_digest,
     script:
         "../scripts/train_two_layer_block.py"
+
+
+rule train_mlp_block:
+    """R runs of SGD on a fully connected network in epochs, summarised at the recorded steps."""
+    input:
+        data=rules.prepare_mnist.output.table,
+        distorted=rules.distort_mnist.output.table,
+        weights=WEIGHTS,
+        code=modules(
+            *BLOCK_MODULES,
+            *EPOCH_MODULES,
+            "blocks_mlp",
+            "data/mnist_table",
+            "models/mlp",
+        ),
+    output:
+        statistics=f"{BLOCK}/statistics.parquet",
+        divergence=f"{BLOCK}/divergence.parquet",
+        metrics=f"{BLOCK}/metrics.parquet",
+    log:
+        f"{LOGS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(PERCEPTRONS),
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: study.compute.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        training=training_of,
+        evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),
+        seed=study.seed,
+        device=study.compute.device,
+        allow_tf32=study.compute.allow_tf32,
+        config_digest=block_digest,
+    script:
+        "../scripts/train_mlp_block.py"
 
 
 rule heavy_tails:

@@ -10,7 +10,7 @@ Three things make a run-iteration cheap. The products 𝒲 and W2ᵀ𝒲 serve t
 the population gradients and the conditional variance. The gradients lie in the span of the columns
 of W1 and the rows of W2, so a hidden layer wider than p + p2 is rotated, once, into a space of that
 dimension (`reduce_hidden`), where the dynamics are the same and norms of gradients do not change.
-And on CPU a compiled kernel takes one replica after the other (`two_layer_kernel`).
+And on CPU a compiled kernel takes each replica through a whole step (`two_layer_kernel`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.gaussian_batches import Form, GaussianBatch, Inputs
-from pipeline_lib.models.two_layer_kernel import gradients_from_inputs, gradients_from_moment
-from pipeline_lib.replica_moments import has_kernel, sq_norms
+from pipeline_lib.replica_moments import sq_norms
 
 W1, W2 = "W1", "W2"
 
@@ -54,6 +53,31 @@ def multiplications(p: int, hidden: int, p2: int, batch_size: int) -> dict[Form,
     return {"inputs": shared + through_inputs, "moment": shared + through_moment}
 
 
+def preferred_form(p: int, hidden: int, p2: int, batch_size: int) -> Form:
+    """The cheaper of the two forms of a mini-batch of ``batch_size`` examples."""
+    counts = multiplications(p, hidden, p2, batch_size)
+    return min(counts, key=counts.__getitem__)
+
+
+def variance_given_weights(
+    p: int,
+    batch_size: int,
+    residual: Tensor,
+    first_layer: Tensor,
+    full_sq_norms: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """var(g_1 | F_t) and var(g_2 | F_t), (R,), from squared norms (R,).
+
+    ``(p+1)/b |W2ᵀ𝒲|^2`` and ``(|𝒲|^2 |W1|^2 + |𝒲W1ᵀ|^2)/b``: Gaussian fourth moments, the
+    second being tr P tr Q + tr PQ for P = 𝒲ᵀ𝒲 and Q = W1ᵀW1. ``residual`` is |𝒲|^2,
+    ``first_layer`` |W1|^2, ``full_sq_norms`` those of the population gradients.
+    """
+    return {
+        W1: (p + 1) / batch_size * full_sq_norms[W1],
+        W2: (residual * first_layer + full_sq_norms[W2]) / batch_size,
+    }
+
+
 class TwoLayerReplicas:
     """R two-layer linear networks in lock-step.
 
@@ -76,18 +100,9 @@ class TwoLayerReplicas:
         self.teacher = teacher.to(w1).contiguous()
         self._buffers: dict[str, Tensor] = {}
         self._seen: list[tuple[Tensor, int]] = []
-        self._second_is_known = False
-
-    def preferred_form(self, batch_size: int) -> Form:
-        """The cheaper of the two forms of a mini-batch of ``batch_size`` examples."""
-        (p2, hidden), p = self.parameters[W2].shape[1:], self.teacher.shape[1]
-        counts = multiplications(p, hidden, p2, batch_size)
-        return min(counts, key=counts.__getitem__)
 
     def gradients(self, batch: GaussianBatch) -> dict[str, Tensor]:
         """Stochastic gradients g_1 (R, p1, p) and g_2 (R, p2, p1) of the mean loss."""
-        if has_kernel(self.teacher):
-            return self._gradients_by_kernel(batch)
         residual, first = self._residual_and_first_gradient()
         w1 = self.parameters[W1]
         if isinstance(batch, Inputs):
@@ -100,29 +115,10 @@ class TwoLayerReplicas:
         error = self._product("𝒲S", residual, batch.s)
         return {W1: self._product("g1", first, batch.s), W2: self._product("g2", error, w1.mT)}
 
-    def _gradients_by_kernel(self, batch: GaussianBatch) -> dict[str, Tensor]:
-        """The same, and the population gradients with it, in one pass over the replicas."""
-        w1, w2 = self.parameters[W1], self.parameters[W2]
-        residual = self._buffer("𝒲", (w1.shape[0], *self.teacher.shape))
-        first, g1 = self._buffer("W2ᵀ𝒲", w1.shape), self._buffer("g1", w1.shape)
-        second, g2 = self._buffer("𝒲W1ᵀ", w2.shape), self._buffer("g2", w2.shape)
-        given = (batch.x if isinstance(batch, Inputs) else batch.s).contiguous()
-        tensors = (w1, w2, self.teacher, given, residual, first, second, g1, g2)
-        arrays = [tensor.numpy() for tensor in tensors]
-        if isinstance(batch, Inputs):
-            gradients_from_inputs(*arrays)
-        else:
-            gradients_from_moment(*arrays)
-        self._remember()
-        self._second_is_known = True
-        return {W1: g1, W2: g2}
-
     def full_gradients(self) -> dict[str, Tensor]:
         """Gradients of the population loss, W2ᵀ𝒲 (R, p1, p) and 𝒲W1ᵀ (R, p2, p1)."""
         residual, first = self._residual_and_first_gradient()
-        if not self._second_is_known:
-            self._product("𝒲W1ᵀ", residual, self.parameters[W1].mT)
-        return {W1: first, W2: self._buffers["𝒲W1ᵀ"]}
+        return {W1: first, W2: self._product("𝒲W1ᵀ", residual, self.parameters[W1].mT)}
 
     def conditional_variance(self, batch_size: int) -> dict[str, Tensor]:
         """var(g_1 | F_t) and var(g_2 | F_t) of each replica, (R,), float64."""
@@ -134,18 +130,15 @@ class TwoLayerReplicas:
     def conditional_variance_from_norms(
         self, batch_size: int, full_sq_norms: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The same from the squared norms (R,) of the population gradients, if known already.
-
-        ``(p+1)/b |W2ᵀ𝒲|^2`` and ``(|𝒲|^2 |W1|^2 + |𝒲W1ᵀ|^2)/b``: Gaussian fourth moments, the
-        second being tr P tr Q + tr PQ for P = 𝒲ᵀ𝒲 and Q = W1ᵀW1.
-        """
+        """The same from the squared norms (R,) of the population gradients, if known already."""
         residual, _ = self._residual_and_first_gradient()
-        p = self.teacher.shape[1]
-        spread = sq_norms(residual) * sq_norms(self.parameters[W1])
-        return {
-            W1: (p + 1) / batch_size * full_sq_norms[W1],
-            W2: (spread + full_sq_norms[W2]) / batch_size,
-        }
+        return variance_given_weights(
+            self.teacher.shape[1],
+            batch_size,
+            sq_norms(residual),
+            sq_norms(self.parameters[W1]),
+            full_sq_norms,
+        )
 
     def _residual_and_first_gradient(self) -> tuple[Tensor, Tensor]:
         """𝒲 and W2ᵀ𝒲, computed once for each state of the weights."""
@@ -159,13 +152,8 @@ class TwoLayerReplicas:
             residual = self._product("𝒲", w2, w1)
             residual -= self.teacher
             self._product("W2ᵀ𝒲", w2.mT, residual)
-            self._remember()
-            self._second_is_known = False
+            self._seen = [(weight, weight._version) for weight in weights]
         return self._buffers["𝒲"], self._buffers["W2ᵀ𝒲"]
-
-    def _remember(self) -> None:
-        """Note the state of the weights that the buffers belong to."""
-        self._seen = [(weight, weight._version) for weight in self.parameters.values()]
 
     def _buffer(self, name: str, shape: Sequence[int]) -> Tensor:
         """The memory kept under ``name``, made anew if its shape changes."""

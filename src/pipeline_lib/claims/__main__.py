@@ -1,0 +1,109 @@
+"""`python -m pipeline_lib.claims T2`: one claim computed alone, from seeded small data."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.claims.batch_dependence import count_of_batch_sizes
+from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.enumeration import fractions
+from pipeline_lib.claims.linear_exact import corollary_1, expected_loss
+from pipeline_lib.claims.linear_theory import (
+    degree_in_linear_regression,
+    lemma_1,
+    lemma_2,
+    small_problem,
+    theorem_1,
+)
+from pipeline_lib.claims.network_theory import (
+    class_sizes,
+    lemma_3_digits,
+    lemma_7,
+    theorem_4_degree,
+    theorem_4_proof,
+    theorem_5,
+)
+from pipeline_lib.claims.tails import runs_see_the_variance
+from pipeline_lib.claims.verdict import Finding
+from pipeline_lib.scalar_tables import degree_rows, repeats_table
+from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
+
+Floats = NDArray[np.float64]
+
+# The scalar network of config.yaml.
+NETWORK = ScalarNetwork(Fraction(3, 2), Fraction(-1, 2), 1)
+RATES = (Fraction(1, 5),) * 2
+LARGEST_STEP = 2
+
+
+def _lemma_1(seed: int) -> Finding:
+    problem, matrices = small_problem(seed)
+    return lemma_1(problem, matrices[0])
+
+
+def _theorem_1(seed: int) -> Finding:
+    problem, matrices = small_problem(seed)
+    rng = np.random.default_rng(seed + 1)
+    sets = [matrices, *([fractions(rng, (2, 2)) for _ in range(problem.n)] for _ in range(2))]
+    return theorem_1(problem, sets, LARGEST_STEP)
+
+
+def _gaussian_regression(seed: int) -> tuple[Floats, Floats, Floats, list[float]]:
+    rng = np.random.default_rng(seed)
+    x, y, w = rng.standard_normal((20, 3)), rng.standard_normal(20), rng.standard_normal(3)
+    return x, y, w, [0.5 / (t + 1) for t in range(50)]
+
+
+def _theorem_2(seed: int) -> Finding:
+    return corollary_1(
+        small_problem(seed)[0], *_gaussian_regression(seed), polynomial_steps=[1, 5, 10]
+    )
+
+
+def _heavy_tails(seed: int) -> Finding:
+    table = repeats_table(NETWORK, RATES, LARGEST_STEP, [1, 2, 4], 1000, 200, seed, 0.95)
+    return runs_see_the_variance(table)
+
+
+ALONE: Mapping[str, Callable[[int], Finding]] = {
+    "T1": _lemma_1,
+    "T2": lambda seed: lemma_2(*small_problem(seed), b=2),
+    "T3": _theorem_1,
+    "T4": _theorem_2,
+    "T5": lambda seed: degree_in_linear_regression(small_problem(seed)[0], LARGEST_STEP),
+    "T6": lemma_7,
+    "T7": lambda _: theorem_4_degree(degree_rows(variances(NETWORK, RATES, LARGEST_STEP))),
+    "T8": lambda _: theorem_4_proof(NETWORK, RATES, LARGEST_STEP),
+    "T9": lambda _: theorem_5(degree_rows(variances(NETWORK, RATES, LARGEST_STEP))),
+    "T10": lambda _: lemma_3_digits(3, {b: class_sizes(3, b) for b in range(3, 9)}),
+    "E3": lambda _: count_of_batch_sizes(),
+    "H1": _heavy_tails,
+    "H2": lambda seed: expected_loss(*_gaussian_regression(seed)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the finding of each id asked for, or the ids that can be computed alone."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline_lib.claims", description=__doc__)
+    parser.add_argument("ids", nargs="*", metavar="id", help="one of " + ", ".join(ALONE))
+    parser.add_argument("--seed", type=int, default=0, help="of the small random problems")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.ids if name not in ALONE]
+    if unknown:
+        parser.error(f"cannot compute {', '.join(unknown)} alone; choose from {', '.join(ALONE)}")
+    if not options.ids:
+        for name in ALONE:
+            print(f"{name:4} {CLAIMS[name].place}: {CLAIMS[name].statement}")
+    for name in options.ids:
+        one = ALONE[name](options.seed)
+        print(f"{one.id}, {one.place}: {one.verdict}")
+        print(f"  claim     {one.statement}")
+        print(f"  test      {one.test}")
+        print(f"  evidence  {one.evidence}")
+
+
+if __name__ == "__main__":
+    main()

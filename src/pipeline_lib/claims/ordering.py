@@ -1,0 +1,265 @@
+"""Whether estimates are ordered by batch size at every step: one family of comparisons.
+
+A row of a `variance`-shaped table is the mean over `n_runs` independent runs of a non-negative
+quantity, with its standard error. Neighbouring batch sizes are compared at every step, for every
+init, quantity and tensor, by `inference.decreasing_p_value` in both directions. The runs of
+different batch sizes are independent; those of different steps are not, which Holm's adjustment
+allows for. A comparison for which both exact values are given is settled by them and is not a test.
+
+"Decreasing at all steps" is an intersection of claims: it is confirmed when every comparison is
+settled in its favour (the largest adjusted p-value is below alpha), refuted when one is settled
+against it, and otherwise left open, with the number that was decided.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from pipeline_lib.claims.verdict import Verdict
+from pipeline_lib.inference import decreasing_p_value, holm
+from pipeline_lib.statistics import FULL
+
+Direction = Literal["decreasing", "increasing"]
+Floats = NDArray[np.float64]
+
+SERIES = ["init", "step", "quantity", "tensor"]
+# Exact values closer than this, relatively, are not told apart: they carry float64 rounding.
+ROUNDING = 1e-11
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """Outcome of one family of comparisons.
+
+    n_for, n_against, n_open: comparisons settled for the claim, against it, and not settled; they
+        add up to n_comparisons, of which n_exact were settled by exact values.
+    p_for: largest Holm-adjusted p-value of the tests for the claim; p_against: the smallest of the
+        tests against it; None where every comparison is exact.
+    n_runs: the smallest number of runs behind an estimate that was tested; None likewise.
+    n_unusable: open comparisons in which an estimate is missing or flagged as unreliable.
+    runs_needed: runs a batch size at which half of the other open comparisons would be decided if
+        the estimates held; None where there is none in which the estimates favour the claim.
+    """
+
+    n_comparisons: int
+    n_exact: int
+    n_for: int
+    n_against: int
+    n_open: int
+    n_unusable: int
+    p_for: float | None
+    p_against: float | None
+    n_runs: int | None
+    runs_needed: int | None
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.n_comparisons == 0:
+            return "not tested at this scale"
+        if self.n_against:
+            return "refuted"
+        if self.n_for == self.n_comparisons:
+            return "confirmed"
+        return "partly" if self.n_for else "not tested at this scale"
+
+    @property
+    def exact(self) -> bool:
+        return self.n_comparisons > 0 and self.n_exact == self.n_comparisons
+
+    @property
+    def p_value(self) -> float | None:
+        """The p-value that the verdict rests on."""
+        return self.p_against if self.verdict == "refuted" else self.p_for
+
+    def describe(self) -> str:
+        """The counts as one sentence."""
+        parts = [
+            f"Of {self.n_comparisons:,} comparisons {self.n_for:,} are settled in favour, "
+            f"{self.n_against:,} against and {self.n_open:,} are open"
+        ]
+        if self.n_exact:
+            parts.append(f"{self.n_exact:,} by exact values")
+        if self.n_unusable:
+            parts.append(f"{self.n_unusable:,} for want of a reliable estimate")
+        return "; ".join(parts) + "."
+
+    def scale_needed(self, paper_runs: int | None = None) -> str | None:
+        """What would settle what is open; None where the verdict is final."""
+        if self.verdict in ("confirmed", "refuted"):
+            return None
+        if paper_runs is not None and self.n_runs is not None and self.n_runs < paper_runs:
+            return f"the paper's {paper_runs:,} runs a batch size (here {self.n_runs:,})"
+        if self.runs_needed is not None:
+            return f"about {self.runs_needed:,} runs a batch size for half of what is open"
+        return "runs that see the tail of the gradients" if self.n_unusable else "more runs"
+
+
+def neighbours(
+    table: pd.DataFrame, exact: pd.DataFrame | None = None, series: list[str] | None = None
+) -> pd.DataFrame:
+    """Every comparison of a batch size with the next larger one of ``table``.
+
+    Args:
+        table: the columns of ``series``, ``b``, ``variance``, ``std_error``, ``n_runs`` and
+            ``reliable``, one row each (one estimator; see `best_estimator`).
+        exact: ``theory`` rows, the columns of ``series``, ``b`` and ``variance``.
+        series: what tells one curve in b from another; default ``SERIES``.
+
+    Returns: one row a comparison: ``series``, ``b_small``, ``b_large``, the estimates and exact
+        values of both (suffixes ``_small`` and ``_large``; exact ones nan where not given).
+
+    The full gradient at step 0 is left out: it is not random.
+    """
+    keys = SERIES if series is None else series
+    given = table[~_not_random(table)]
+    if given.duplicated([*keys, "b"]).any():
+        raise ValueError(f"more than one row for the same {', '.join([*keys, 'b'])}")
+    columns = [*keys, "b", "variance", "std_error", "n_runs", "reliable"]
+    rows = given[columns].rename(columns={"variance": "estimate"})
+    for name in keys:
+        if isinstance(rows[name].dtype, pd.CategoricalDtype):
+            rows[name] = rows[name].astype(str)
+    rows["exact"] = np.nan
+    if exact is not None:
+        wanted = exact["b"].isin(rows["b"].unique())
+        known = exact.loc[wanted, [*keys, "b", "variance"]].rename(columns={"variance": "exact"})
+        known = known.astype({name: rows[name].dtype for name in keys})
+        rows = rows.drop(columns="exact").merge(known, on=[*keys, "b"], how="left")
+    sizes = sorted(rows["b"].unique())
+    parts = [
+        pairs(rows[rows["b"] == small], rows[rows["b"] == large], keys)
+        for small, large in pairwise(sizes)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def pairs(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Comparisons of every row of ``first`` with every row of ``second`` that shares its ``keys``.
+
+    Both have the columns ``keys``, ``b``, ``estimate``, ``std_error``, ``n_runs``, ``reliable`` and
+    ``exact``; with the initial weights left out of ``keys``, all of them are crossed (Figure 3a).
+    """
+    columns = [*keys, "b", "estimate", "std_error", "n_runs", "reliable", "exact"]
+    return first[columns].merge(
+        second[columns], on=keys, how="outer", suffixes=("_small", "_large")
+    )
+
+
+def decide(
+    comparisons: pd.DataFrame, alpha: float = 0.05, direction: Direction = "decreasing"
+) -> Ordering:
+    """Settle a family of comparisons made by `neighbours` (or of the same columns).
+
+    An estimate that is missing, diverged or flagged as unreliable settles nothing: its comparisons
+    stay in the family, open. Exact values that agree to rounding leave the comparison open too.
+
+    Raises:
+        ValueError: if alpha is not in (0, 1).
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha!r}")
+    if comparisons.empty:
+        return Ordering(0, 0, 0, 0, 0, 0, None, None, None, None)
+    sign = 1.0 if direction == "decreasing" else -1.0
+    small, large = (comparisons[f"exact_{end}"].to_numpy(np.float64) for end in ("small", "large"))
+    known = np.isfinite(small) & np.isfinite(large)
+    difference = sign * (small - large)
+    apart = np.abs(difference) > ROUNDING * np.maximum(np.abs(small), np.abs(large))
+    exact_for, exact_against = (
+        known & apart & (difference > 0),
+        known & apart & (difference < 0),
+    )
+
+    tested = comparisons[~known]
+    usable = _usable(tested)
+    p_falls, p_rises = _p_values(tested, usable)
+    p_for, p_against = (p_falls, p_rises) if sign > 0 else (p_rises, p_falls)
+    adjusted_for, adjusted_against = holm(p_for), holm(p_against)
+    tests_for, tests_against = adjusted_for < alpha, adjusted_against < alpha
+
+    n_for = int(exact_for.sum() + tests_for.sum())
+    n_against = int(exact_against.sum() + tests_against.sum())
+    runs = tested[["n_runs_small", "n_runs_large"]].min(axis=1).to_numpy(np.float64)
+    open_tests = usable & ~tests_for & ~tests_against
+    any_test = len(tested) > 0
+    return Ordering(
+        n_comparisons=len(comparisons),
+        n_exact=int(known.sum()),
+        n_for=n_for,
+        n_against=n_against,
+        n_open=len(comparisons) - n_for - n_against,
+        n_unusable=int((~usable).sum()),
+        p_for=float(adjusted_for.max()) if any_test else None,
+        p_against=float(adjusted_against.min()) if any_test else None,
+        n_runs=int(np.nanmin(runs)) if any_test and np.isfinite(runs).any() else None,
+        runs_needed=_runs_needed(p_for[open_tests], runs[open_tests], alpha / max(len(tested), 1)),
+    )
+
+
+def best_estimator(variance: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the Rao-Blackwellised estimator where there is one, of the plain one elsewhere.
+
+    Both estimate the same variance without bias from the same runs, the former with less noise.
+    """
+    key = [*SERIES, "b"]
+    blackwell = variance[variance["estimator"] == "rao_blackwell"]
+    sample = variance[variance["estimator"] == "sample"]
+    covered = pd.MultiIndex.from_frame(sample[key]).isin(pd.MultiIndex.from_frame(blackwell[key]))
+    return pd.concat([blackwell, sample[~covered]], ignore_index=True)
+
+
+def unadjusted_p_values(comparisons: pd.DataFrame) -> Floats:
+    """One-sided p-value of each comparison for "larger at the smaller b"; nan if missing.
+
+    Exact values and reliability flags are not looked at.
+    """
+    return _p_values(comparisons, _present(comparisons))[0]
+
+
+def _not_random(table: pd.DataFrame) -> "pd.Series[bool]":
+    if not {"quantity", "step"} <= set(table.columns):
+        return pd.Series(False, index=table.index)
+    return (table["quantity"] == FULL) & (table["step"] == 0)
+
+
+def _present(comparisons: pd.DataFrame) -> NDArray[np.bool_]:
+    ends = [f"{name}_{end}" for name in ("estimate", "std_error") for end in ("small", "large")]
+    return np.asarray(np.isfinite(comparisons[ends].to_numpy(np.float64)).all(axis=1))
+
+
+def _usable(comparisons: pd.DataFrame) -> NDArray[np.bool_]:
+    reliable = [comparisons[f"reliable_{end}"] == True for end in ("small", "large")]  # noqa: E712
+    return np.asarray(_present(comparisons) & reliable[0].to_numpy() & reliable[1].to_numpy())
+
+
+def _p_values(comparisons: pd.DataFrame, usable: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """p-values for "falls from small to large b" and "rises"; 1 where not usable.
+
+    The tables hold no third moments: m3 = 0 leaves the skewness at the least that the squared
+    length of a Gaussian vector can have (see `inference`).
+    """
+    ends = []
+    for end in ("small", "large"):
+        n, mean, error = (
+            comparisons[f"{name}_{end}"].to_numpy(np.float64)
+            for name in ("n_runs", "estimate", "std_error")
+        )
+        ends.append((n, mean, error**2 * n * (n - 1), np.zeros_like(mean)))
+    falls = np.where(usable, decreasing_p_value(*ends[0], *ends[1]), 1.0)
+    rises = np.where(usable, decreasing_p_value(*ends[1], *ends[0]), 1.0)
+    return falls, rises
+
+
+def _runs_needed(p: Floats, runs: Floats, level: float) -> int | None:
+    """Runs for the median comparison to reach `level`: its z grows as the root of the runs."""
+    z = stats.norm.isf(p)
+    favourable = z > 0
+    if not favourable.any():
+        return None
+    factors = (stats.norm.isf(level) / z[favourable]) ** 2
+    return int(np.ceil(np.median(factors * runs[favourable])))

@@ -1,0 +1,63 @@
+"""H1: whether an experiment of a given number of runs sees the true variance."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.verdict import Finding, Verdict, finding
+from pipeline_lib.inference import holm
+
+
+def runs_see_the_variance(
+    repeats: pd.DataFrame,
+    runs: int = 1000,
+    largest_b: int = 4,
+    tolerated: float = 0.1,
+    alpha: float = 0.05,
+    artefact: str | None = None,
+) -> Finding:
+    """H1 from the ``heavy_tails_repeats`` artefact: small b, every step, layer, plain estimator.
+
+    The intervals (nominally at 95 %) may miss the exact variance in at most the share ``tolerated``
+    of the repeats. Two exact binomial tests for every row, each family Holm-adjusted: a miss rate
+    above ``tolerated`` somewhere refutes the claim, one below it everywhere confirms it.
+    """
+    rows = repeats[
+        (repeats["estimator"] == "sample") & (repeats["runs"] == runs) & (repeats["b"] <= largest_b)
+    ]
+    if rows.empty:
+        return finding(
+            CLAIMS["H1"],
+            "not tested at this scale",
+            f"No repeated experiments of {runs:,} runs with b up to {largest_b}.",
+            exact=False,
+            n_comparisons=0,
+            scale_needed=f"repeats of {runs:,} runs",
+        )
+    n = rows["repeats"].to_numpy()
+    share = (rows["missed_below"] + rows["missed_above"]).to_numpy()
+    missed = np.rint(share * n)
+    above = holm(stats.binom.sf(missed - 1, n, tolerated))
+    below = holm(stats.binom.cdf(missed, n, tolerated))
+    worst = rows.iloc[int(np.argmax(share))]
+    evidence = (
+        f"The share of intervals that miss the exact variance is at worst {share.max():.1%} of "
+        f"{worst['repeats']:,} repeats (b = {worst['b']}, t = {worst['step']}, {worst['tensor']}), "
+        f"where the median estimate is {worst['median'] / worst['exact']:.2g} of the exact value; "
+        f"{int((above < alpha).sum())} of {len(rows)} cases are significantly above "
+        f"{tolerated:.0%}, {int((below < alpha).sum())} below."
+    )
+    refuted, confirmed = bool((above < alpha).any()), bool((below < alpha).all())
+    verdict: Verdict = "refuted" if refuted else "confirmed" if confirmed else "partly"
+    p = above.min() if refuted else below.max()
+    return finding(
+        CLAIMS["H1"],
+        verdict,
+        evidence,
+        exact=False,
+        n_comparisons=len(rows),
+        p_value=float(p),
+        scale_needed="more repeats" if verdict == "partly" else None,
+        artefact=artefact,
+    )

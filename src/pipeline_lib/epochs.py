@@ -1,0 +1,101 @@
+"""Training in epochs: which examples each mini-batch holds, and which steps are recorded.
+
+Each replica visits the examples of an epoch in an order of its own. An order depends only on the
+stream, the epoch and the replica's number within its block, so that stopping and resuming, or
+training a block in groups, changes no mini-batch.
+"""
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.errors import ConfigError
+
+Integers = NDArray[np.int64]
+LastBatch = Literal["keep", "drop"]
+
+
+class EpochSampler:
+    """The mini-batches of R replicas, epoch by epoch.
+
+    Args:
+        n: examples; an order is a uniform permutation of ``range(n)``.
+        batch_size: consecutive examples of an order form a mini-batch.
+        stream: seeds the orders.
+        last_batch: where n is no multiple of the batch size, ``keep`` the remaining examples as a
+            short mini-batch or ``drop`` them for this epoch.
+        first_replica: the number within the block of the first of these replicas.
+
+    Raises ConfigError if the batch size is not between 1 and n.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        n_replicas: int,
+        stream: np.random.SeedSequence,
+        last_batch: LastBatch = "keep",
+        first_replica: int = 0,
+    ) -> None:
+        if not 1 <= batch_size <= n:
+            raise ConfigError(f"batch size {batch_size}: allowed are 1 to {n}, the examples")
+        self.n = n
+        self.batch_size = batch_size
+        self.replicas = range(first_replica, first_replica + n_replicas)
+        self.stream = stream
+        full, rest = divmod(n, batch_size)
+        self.short_last = rest > 0 and last_batch == "keep"
+        self.steps_per_epoch = full + self.short_last
+
+    @property
+    def batch_sizes_of_epoch(self) -> Integers:
+        """Examples of each mini-batch of an epoch, in order; only the last may be short."""
+        sizes = np.full(self.steps_per_epoch, self.batch_size)
+        if self.short_last:
+            sizes[-1] = self.n % self.batch_size
+        return sizes
+
+    def order(self, epoch: int) -> Integers:
+        """The orders of ``epoch``, shape (R, n): one permutation of ``range(n)`` a replica."""
+        orders = np.empty((len(self.replicas), self.n), dtype=np.int64)
+        # 32 bits draw from half as many random words and stay in cache.
+        identity = np.arange(self.n, dtype=np.int32)
+        for row, replica in enumerate(self.replicas):
+            orders[row] = self._generator(epoch, replica).permutation(identity)
+        return orders
+
+    def _generator(self, epoch: int, replica: int) -> np.random.Generator:
+        key = (*self.stream.spawn_key, replica, epoch)
+        child = np.random.SeedSequence(
+            self.stream.entropy, spawn_key=key, pool_size=self.stream.pool_size
+        )
+        return np.random.Generator(np.random.PCG64(child))
+
+
+def recorded_steps(
+    n_steps: int, per_decade: int | Literal["every"], steps_per_epoch: int, short_last: bool
+) -> Integers:
+    """Which of the steps 0, ..., n_steps - 1 to record: ``every``, or so many a decade.
+
+    The grid is ``round(10^(k / per_decade)) - 1`` for k = 0, 1, ..., each step once: the same for
+    every batch size, whatever the number of steps, so that variances can be compared step by step.
+    The variance at a short last mini-batch is that of another batch size, so such a step (the last
+    of an epoch, if ``short_last``) is left out. Raises ValueError if there is no step to record or
+    ``per_decade`` is below 1.
+    """
+    if n_steps < 1 or (per_decade != "every" and per_decade < 1):
+        raise ValueError(f"nothing to record: {n_steps} steps, {per_decade!r} a decade")
+    if per_decade == "every":
+        steps = np.arange(n_steps)
+    else:
+        last = math.ceil(per_decade * math.log10(n_steps))
+        steps = np.unique(np.rint(10 ** (np.arange(last + 1) / per_decade))).astype(np.int64) - 1
+        steps = steps[steps < n_steps]
+    if short_last:
+        steps = steps[steps % steps_per_epoch != steps_per_epoch - 1]
+    if len(steps) == 0:
+        raise ValueError("nothing to record: every step is the short last one of its epoch")
+    return steps

@@ -1,0 +1,27 @@
+"""Fetch and check the reviews, split and encode them; write table, vocabulary and origin."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from pipeline_lib.artifacts import write_table, write_text, write_whole
+from pipeline_lib.data.fetch import mirror_folders
+from pipeline_lib.data.reviews_table import prepare
+from pipeline_lib.data.yelp import load_reviews
+from pipeline_lib.logs import job_log
+from pipeline_lib.seeding import seed_sequence
+
+with job_log(snakemake.log[0]):
+    prepared = prepare(
+        load_reviews(mirror_folders(snakemake.config["data_dir"], os.environ)),
+        snakemake.params.n_train,
+        snakemake.params.n_validation,
+        snakemake.params.vocabulary,
+        np.random.default_rng(seed_sequence(snakemake.params.seed, "split", "yelp")),
+        length=snakemake.params.length,
+    )
+    write_whole(Path(snakemake.output.vocabulary), lambda path: path.write_bytes(prepared.model))
+    write_text(Path(snakemake.output.origin), json.dumps(prepared.origin, indent=2) + "\n")
+    write_table(Path(snakemake.output.table), prepared.frame, "reviews", prepared.origin)
