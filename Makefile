@@ -8,17 +8,30 @@ JAX_VENV := .venv-jax
 JAX_INSTALLED := $(JAX_VENV)/.installed
 # Through python, so that a checkout can be moved.
 SNAKEMAKE := $(VENV)/bin/python -m snakemake
+# The report is named after its scale; another one: make report SCALE=smoke
+SCALE = $(shell sed -n 's/^scale: *\([a-z]*\).*/\1/p' config.yaml)
 
-.PHONY: help study test check bench lock clean
+.PHONY: help study report test test-cluster check bench lock clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 study: $(INSTALLED) ## run the study at the scale of config.yaml, on every core
 	$(SNAKEMAKE) --cores all
 
+report: $(INSTALLED) ## all figures, captions and claims as results/SCALE/report.html and .zip
+	$(SNAKEMAKE) --cores all report_items --config scale=$(SCALE)
+	for form in html zip; do \
+	  $(SNAKEMAKE) report_items --config scale=$(SCALE) --report results/$(SCALE)/report.$$form \
+	    --report-stylesheet workflow/report/report.css || exit 1; \
+	done
+
 test: $(INSTALLED) ## run every test
 	$(VENV)/bin/python -m pytest
+
+test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)
+	@trap tests/cluster/stop.sh EXIT; trap 'exit 130' INT TERM; \
+	  tests/cluster/start.sh && $(VENV)/bin/python -m pytest tests/cluster
 
 check: $(INSTALLED) ## linters, formatters and types
 	$(VENV)/bin/ruff check .
@@ -30,6 +43,7 @@ check: $(INSTALLED) ## linters, formatters and types
 bench: $(INSTALLED) $(JAX_INSTALLED) ## measure the speed, as ratios within one run
 	$(VENV)/bin/python bench/bench_linear.py
 	$(VENV)/bin/python bench/bench_two_layer.py --jax-python $(JAX_VENV)/bin/python
+	$(VENV)/bin/python bench/bench_workflow.py
 
 lock: $(INSTALLED) ## resolve envs/requirements.in anew
 	$(VENV)/bin/pip install --quiet uv

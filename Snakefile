@@ -5,17 +5,21 @@
 #     weights/experiment={e}/init={i}.safetensors                  initial weights
 #     runs/experiment={e}/init={i}/b={b}/seed={s}/*.parquet        one training block
 #     variance/{e}.parquet, {e}_efficiency.parquet                 estimates with intervals
+#     metrics/{e}.parquet                                          losses and errors over runs
+#     verdicts/{e}.parquet, .md                                    order of an own experiment
 #     theory/{e}.parquet, {e}_loss.parquet, {e}_polynomial.parquet exact values
 #     theory/scalar_network*.parquet                               the network of one unit a layer
 #     heavy_tails/estimates.parquet, repeats.parquet               its estimates against exact values
 #     fits/{e}.parquet, {e}_curves.parquet                         polynomial fits
+#     claims.parquet, claims.md                                    verdict on every claim
 #     figures/fig1a.svg, .png ...
+#     pages/claims.html ..., report.html, report.zip               `make report`
 #
 # `snakemake --cores all` builds everything, `snakemake --cores all fig1b` one figure and only what
 # it needs. Other scales: `--config scale=smoke`. Every rule can be read alone.
 
 
-configfile: "config.yaml"
+configfile: f"{workflow.basedir}/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -38,16 +42,31 @@ rule all:
     input:
         expand(
             f"{RESULTS}/figures/{{figure}}.{{format}}",
-            figure=["fig1a", "fig1b", "fig2a", "fig2b", "heavy_tails"],
+            figure=FIGURES,
             format=["svg", "png"],
         ),
+        expand(f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.chosen),
         expand(
-            f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.experiments
+            f"{RESULTS}/theory/{{experiment}}.parquet", experiment=chosen(WITH_THEORY)
         ),
-        expand(f"{RESULTS}/theory/{{experiment}}.parquet", experiment=WITH_THEORY),
-        expand(f"{RESULTS}/theory/{{experiment}}_polynomial.parquet", experiment=FITTED),
-        expand(f"{RESULTS}/fits/{{experiment}}.parquet", experiment=FITTED),
-        f"{RESULTS}/theory/scalar_network_degrees.parquet",
+        expand(
+            [
+                f"{RESULTS}/theory/{{experiment}}_polynomial.parquet",
+                f"{RESULTS}/fits/{{experiment}}.parquet",
+            ],
+            experiment=chosen(FITTED),
+        ),
+        expand(
+            [
+                f"{RESULTS}/figures/{{experiment}}_variance.svg",
+                f"{RESULTS}/figures/{{experiment}}_variance.png",
+                f"{RESULTS}/verdicts/{{experiment}}.md",
+                f"{RESULTS}/metrics/{{experiment}}.parquet",
+            ],
+            experiment=chosen(MODULES),
+        ),
+        f"{RESULTS}/theory/scalar_network_degrees.parquet" if study.only is None else [],
+        f"{RESULTS}/claims.md" if study.only is None else [],
 
 
 include: "workflow/rules/data.smk"
@@ -56,4 +75,7 @@ include: "workflow/rules/theory.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/fit.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/own.smk"
+include: "workflow/rules/claims.smk"
 include: "workflow/rules/plan.smk"
+include: "workflow/rules/report.smk"

@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline_lib.blocks import BlockResult, report_divergence, summarise_records
 from pipeline_lib.epochs import EpochSampler, Integers, LastBatch
 from pipeline_lib.logs import progress
-from pipeline_lib.models.labelled import ChosenBatch, LabelledBatch, LabelledStack
+from pipeline_lib.models.labelled import ChosenBatch, LabelledBatch, LabelledStack, OwnUpdate
 from pipeline_lib.pooling import group_sizes, pooled
 from pipeline_lib.replica_moments import sq_norms
 from pipeline_lib.schemas import SCHEMAS
@@ -161,8 +161,7 @@ class _Run:
                 steps.append(step)
                 reports.append((step_moments(STOCHASTIC, gradients), {}))
                 finite.append(self._finite())
-                for name, gradient in gradients.items():
-                    self.stack.parameters[name].sub_(gradient, alpha=float(rate(step)))
+                self._update(gradients, float(rate(step)))
                 if len(steps) == _STEPS_PER_RECORD:
                     yield _record(steps, reports, finite)
                     steps, reports, finite = [], [], []
@@ -176,6 +175,13 @@ class _Run:
         lost = np.nonzero(~self._finite().cpu().numpy())[0]
         late = np.setdiff1d(lost, divergence["replica"])
         return pd.DataFrame({"replica": late, "step": np.full(len(late), n_steps)})
+
+    def _update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
+        if isinstance(self.stack, OwnUpdate):
+            self.stack.update(gradients, learning_rate)
+            return
+        for name, gradient in gradients.items():
+            self.stack.parameters[name].sub_(gradient, alpha=learning_rate)
 
     def _descend_later(self, batch: LabelledBatch, learning_rate: float) -> None:
         self._batches_ahead.append(batch)

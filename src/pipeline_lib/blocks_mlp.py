@@ -28,6 +28,7 @@ def mlp_block(
     last_batch: LastBatch = "keep",
     device: str = "cpu",
     threads: int = 1,
+    allow_tf32: bool = False,
 ) -> EpochBlockResult:
     """Train ``n_replicas`` runs with a constant learning rate, as many at once as fit the memory.
 
@@ -74,4 +75,5 @@ def mlp_block(
         replicas_that_fit(size, n_replicas, device),
         device,
         _CHUNK,
+        allow_tf32,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline_lib.config_schema import check_schema
 from pipeline_lib.errors import ConfigError
+from pipeline_lib.imports import check_reference
 from pipeline_lib.settings import (
     Compute,
     Distortion,
@@ -22,14 +23,31 @@ from pipeline_lib.settings import (
     LinearRegression,
     Mlp,
     Model,
+    Optimizer,
+    OwnModule,
     Study,
     TwoLayer,
+    Xlnet,
 )
 
 # Examples that each data set holds at its canonical source; a smaller stand-in is noticed when the
 # data is there, and batch sizes that it cannot serve are then left out with a note.
 DATASET_ROWS = {"admissions": 500}
-EPOCH_MODELS = ("mlp",)
+_IN_EPOCHS = ("epochs", "last_batch", "recorded_steps", "evaluate_every")
+# How long an experiment is and what it records: keys that a kind of model needs, and may have.
+_KEYS_OF_KIND: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "linear_regression": (("iterations",), ("polynomial",)),
+    "two_layer": (("iterations",), ()),
+    "mlp": ((*_IN_EPOCHS, "distorted_every"), ()),
+    "xlnet": ((*_IN_EPOCHS, "optimizer"), ()),
+    "module": (_IN_EPOCHS, ("optimizer",)),
+}
+_OPTIMIZERS = {"xlnet": ("adamw",), "module": ("sgd", "adam")}
+# Schedules that a kind of model can be trained with, where not all of the plain ones.
+_SCHEDULES: dict[str, tuple[str, ...]] = {
+    "mlp": ("constant",),
+    "xlnet": ("warmup_linear", "constant"),
+}
 MNIST_IMAGES = {"training": 60_000, "validation": 10_000}
 
 
@@ -53,6 +71,11 @@ def load_study(raw: Mapping[str, Any], schema: Path) -> Study:
                     f"config: scales.{scale}.{name}: unknown experiment; "
                     f"allowed: {', '.join(raw['experiments'])}"
                 )
+    for name in raw["only"] or ():
+        if name not in raw["experiments"]:
+            raise ConfigError(
+                f"config: only: {name!r} is no experiment; allowed: {', '.join(raw['experiments'])}"
+            )
     # Every scale is checked, the chosen one first: a mistake in another should not wait for it.
     chosen = raw["scale"]
     by_scale = {}
@@ -70,6 +93,7 @@ def load_study(raw: Mapping[str, Any], schema: Path) -> Study:
         heavy_tails=_heavy_tails(raw["heavy_tails"], chosen),
         compute=Compute(**raw["compute"]),
         confidence_level=raw["confidence_level"],
+        only=None if raw["only"] is None else tuple(raw["only"]),
     )
 
 
@@ -109,8 +133,10 @@ def _experiment(name: str, values: Mapping[str, Any]) -> Experiment:
     _check_lengths(name, values)
     experiment: Experiment
     if "epochs" in values:
+        optimizer = Optimizer(**values["optimizer"]) if "optimizer" in values else None
         keys = ("epochs", "last_batch", "recorded_steps", "evaluate_every", "distorted_every")
-        experiment = EpochExperiment(**common, **{key: values[key] for key in keys})
+        length = {key: values[key] for key in keys if key in values}
+        experiment = EpochExperiment(**common, **length, optimizer=optimizer)
     else:
         fit = values.get("polynomial")
         experiment = IterationExperiment(
@@ -123,21 +149,18 @@ def _experiment(name: str, values: Mapping[str, Any]) -> Experiment:
 
 
 def _check_lengths(name: str, values: Mapping[str, Any]) -> None:
-    """ConfigError unless the experiment is as long as its kind of model is trained: see schema."""
-    in_epochs = values["model"]["kind"] in EPOCH_MODELS
-    wanted = (
-        ("epochs", "last_batch", "recorded_steps", "evaluate_every", "distorted_every")
-        if in_epochs
-        else ("iterations",)
-    )
-    where, kind = f"config: experiments.{name}", values["model"]["kind"]
-    for key in wanted:
+    """ConfigError unless the experiment has the keys of its kind of model, and no others."""
+    kind, where = values["model"]["kind"], f"config: experiments.{name}"
+    needed, optional = _KEYS_OF_KIND[kind]
+    for key in needed:
         if key not in values:
             raise ConfigError(f"{where}.{key}: missing; a model of kind {kind} needs it")
-    for key in ("iterations", "polynomial") if in_epochs else ("epochs", "recorded_steps"):
+    known = {key for keys in _KEYS_OF_KIND.values() for part in keys for key in part}
+    for key in sorted(known - {*needed, *optional}):
         if key in values:
             raise ConfigError(
-                f"{where}.{key}: not for a model of kind {kind}; allowed: {', '.join(wanted)}"
+                f"{where}.{key}: not for a model of kind {kind}; "
+                f"allowed: {', '.join((*needed, *optional))}"
             )
 
 
@@ -159,6 +182,10 @@ def _model(values: Mapping[str, Any]) -> Model:
         return TwoLayer(**{**values, "layers": tuple(values["layers"])})
     if values["kind"] == "mlp":
         return Mlp(**{**values, "layers": tuple(values["layers"])})
+    if values["kind"] == "xlnet":
+        return Xlnet(**values)
+    if values["kind"] == "module":
+        return OwnModule(**values)
     features = values["features"]
     return LinearRegression(
         **{**values, "features": "all" if features == "all" else tuple(features)}
@@ -175,7 +202,22 @@ def _check(experiment: Experiment) -> None:
                 f"{experiment.model.dataset}; allowed: 1 to {rows}"
             )
     if isinstance(experiment.model, Mlp):
-        _check_mlp(where, experiment.model, experiment.batch_sizes[-1])
+        _check_mlp(where, experiment.model)
+    if isinstance(experiment.model, Mlp | Xlnet):
+        examples = experiment.model.training_examples
+        if experiment.batch_sizes[-1] > examples:
+            raise ConfigError(
+                f"{where}.batch_sizes: {experiment.batch_sizes[-1]} is above the {examples} "
+                f"training examples; allowed: 1 to {examples}"
+            )
+    _check_module(where, experiment)
+    schedule = experiment.learning_rate.schedule
+    schedules = _SCHEDULES.get(experiment.model.kind, ("inverse_time", "constant"))
+    if schedule not in schedules:
+        raise ConfigError(
+            f"{where}.learning_rate.schedule: {schedule} is not for a model of kind "
+            f"{experiment.model.kind}; allowed: {', '.join(schedules)}"
+        )
     if experiment.runs % experiment.runs_per_block:
         raise ConfigError(
             f"{where}.runs: {experiment.runs} is not whole blocks; "
@@ -197,7 +239,7 @@ def _check(experiment: Experiment) -> None:
         )
 
 
-def _check_mlp(where: str, model: Mlp, largest_batch: int) -> None:
+def _check_mlp(where: str, model: Mlp) -> None:
     if model.layers[0] != 784 or model.layers[-1] != 10:
         raise ConfigError(
             f"{where}.model.layers: {list(model.layers)} does not fit MNIST; "
@@ -210,8 +252,35 @@ def _check_mlp(where: str, model: Mlp, largest_batch: int) -> None:
                 f"{where}.model.{split}_examples: {count} is above the {most} images; "
                 f"allowed: 1 to {most}"
             )
-    if largest_batch > model.training_examples:
+
+
+def _check_module(where: str, experiment: Experiment) -> None:
+    """What is asked of a module of the user's own, and of all others instead."""
+    model, kind = experiment.model, experiment.model.kind
+    scale = experiment.initial_weights.scale
+    if isinstance(model, OwnModule):
+        for key in ("make_model", "loss", "dataset"):
+            check_reference(f"{where}.model.{key}", getattr(model, key))
+        if scale is not None:
+            raise ConfigError(
+                f"{where}.initial_weights.scale: {scale} is not for a model of kind {kind}, whose "
+                "make_model draws the weights; allowed: count, seed"
+            )
+    elif scale is None:
         raise ConfigError(
-            f"{where}.batch_sizes: {largest_batch} is above the {model.training_examples} training "
-            f"examples; allowed: 1 to {model.training_examples}"
+            f"{where}.initial_weights.scale: missing; a model of kind {kind} needs it"
+        )
+    optimizer = experiment.optimizer if isinstance(experiment, EpochExperiment) else None
+    if optimizer is None:
+        return
+    if optimizer.kind not in _OPTIMIZERS[kind]:
+        raise ConfigError(
+            f"{where}.optimizer.kind: {optimizer.kind} is not for a model of kind {kind}; "
+            f"allowed: {', '.join(_OPTIMIZERS[kind])}"
+        )
+    if optimizer.kind == "adamw" and optimizer.clip_norm is None:
+        raise ConfigError(f"{where}.optimizer.clip_norm: missing; adamw needs it")
+    if optimizer.kind != "adamw" and (optimizer.clip_norm is not None or optimizer.weight_decay):
+        raise ConfigError(
+            f"{where}.optimizer: {optimizer.kind} neither clips nor decays; allowed: kind, epsilon"
         )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,15 +49,15 @@ def mlp_weights(layers: Sequence[int], scale: float, seed: int, init: int) -> di
     return weights | {f"b{k}": np.zeros(outputs) for k, outputs in enumerate(layers[1:], start=1)}
 
 
-def write_weights(path: Path, weights: Mapping[str, Floats]) -> None:
+def write_weights(path: Path, weights: Mapping[str, NDArray[Any]]) -> None:
     """Write ``weights``, whole or not at all."""
     write_whole(path, lambda temporary: save_file(dict(weights), temporary))
 
 
-def read_weights(path: Path) -> dict[str, Floats]:
+def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     """Read what `write_weights` wrote; ArtifactError if the file is absent or not whole."""
     try:
-        weights: dict[str, Floats] = load_file(path)
+        weights: dict[str, NDArray[Any]] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{path}: not a whole safetensors file ({error})") from error
     return weights

@@ -1,7 +1,7 @@
 """How much memory a block of perceptrons takes, and how many replicas fit at once."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -54,6 +54,16 @@ def block_bytes(block: BlockSize, n_replicas: int, device: str = "cpu") -> int:
     return examples + numbers * block.itemsize + orders
 
 
+def activation_bytes(d_model: int, n_layer: int, n_head: int, d_inner: int, tokens: int) -> int:
+    """About what a review's activations take in XLNet until its gradient is known, in float32.
+
+    The counts of numbers a token and layer are what the paper's network was seen to take, 0.11 GiB
+    a review. One replica has activations at a time.
+    """
+    a_token = 3 * d_inner + 10 * n_head * tokens + 25 * d_model
+    return 4 * n_layer * tokens * a_token
+
+
 def free_memory(device: str = "cpu") -> int:
     """Bytes that can still be taken on ``device``.
 
@@ -77,30 +87,47 @@ def replicas_that_fit(
     available: int | None = None,
     share: float = 0.8,
 ) -> int:
+    """`most_that_fit` for a block of perceptrons."""
+
+    def size(replicas: int) -> int:
+        return block_bytes(block, replicas, device)
+
+    return most_that_fit(size, n_replicas, device, f"b = {block.batch_size}", available, share)
+
+
+def most_that_fit(
+    size: Callable[[int], int],
+    n_replicas: int,
+    device: str,
+    what: str,
+    available: int | None = None,
+    share: float = 0.8,
+) -> int:
     """The most replicas, up to ``n_replicas``, that fit ``share`` of the available bytes at once.
 
-    ``available`` is `free_memory` if None. Writes one line to the log. Raises ConfigError if not
-    even 2 fit, for which there is no variance.
+    ``size`` gives the bytes of that many replicas and ``what`` names the block. ``available`` is
+    `free_memory` if None. Writes one line to the log. Raises ConfigError if not even 2 fit, for
+    which there is no variance.
     """
     free = free_memory(device) if available is None else available
     low, high = 0, n_replicas  # low fits or is 0
     while low < high:
         middle = (low + high + 1) // 2
-        if block_bytes(block, middle, device) <= share * free:
+        if size(middle) <= share * free:
             low = middle
         else:
             high = middle - 1
     if low < 2:
         raise ConfigError(
-            f"b = {block.batch_size}: two replicas take {_mib(block_bytes(block, 2, device))} MiB, "
+            f"{what}: two replicas take {_mib(size(2))} MiB, "
             f"{device} has {_mib(free)} MiB free, of which {share:.0%} are allowed"
         )
     log.info(
-        "b = %d: %d of %d replicas at once take %d MiB of %d MiB free on %s",
-        block.batch_size,
+        "%s: %d of %d replicas at once take %d MiB of %d MiB free on %s",
+        what,
         low,
         n_replicas,
-        _mib(block_bytes(block, low, device)),
+        _mib(size(low)),
         _mib(free),
         device,
     )

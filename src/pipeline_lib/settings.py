@@ -52,27 +52,69 @@ class Mlp:
     dtype: Literal["float32", "float64"]
 
 
-Model = LinearRegression | TwoLayer | Mlp
+@dataclass(frozen=True)
+class Xlnet:
+    """An XLNet classifier of reviews of ``tokens`` tokens; ``vocabulary`` is the most it may have.
+
+    ``training_examples`` and ``validation_examples`` are balanced; a smaller source gives fewer.
+    """
+
+    kind: Literal["xlnet"]
+    dataset: Literal["reviews"]
+    d_model: int
+    n_layer: int
+    n_head: int
+    d_inner: int
+    dropout: float
+    training_examples: int
+    validation_examples: int
+    subset_seed: int
+    vocabulary: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class OwnModule:
+    """A module, loss and data set of the user's own, each as ``package.module:name``.
+
+    ``arguments`` are those of ``make_model`` and of ``dataset``, by these names.
+    """
+
+    kind: Literal["module"]
+    make_model: str
+    loss: str
+    dataset: str
+    dtype: Literal["float32", "float64"]
+    arguments: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+
+Model = LinearRegression | TwoLayer | Mlp | Xlnet | OwnModule
 
 
 @dataclass(frozen=True)
 class InitialWeights:
     """``count`` draws of Gaussian weights; draw ``init`` depends on ``seed`` and ``init`` alone.
 
-    Entries are N(0, scale^2) for linear regression and N(0, scale^2 / fan_in) for networks.
+    Entries are N(0, scale^2) for linear regression and N(0, scale^2 / fan_in) for networks. A
+    module of the user's own draws its weights itself and has no ``scale``.
     """
 
     count: int
     seed: int
-    scale: float
+    scale: float | None = None
 
 
 @dataclass(frozen=True)
 class LearningRate:
-    """``initial / (t + 1)`` (inverse_time) or ``initial`` (constant) at step t = 0, 1, ..."""
+    """``initial / (t + 1)`` (inverse_time) or ``initial`` (constant) at step t = 0, 1, ...
 
-    schedule: Literal["inverse_time", "constant"]
+    ``warmup_linear`` rises linearly to ``initial`` over the share ``warmup`` of all steps and falls
+    linearly to 0 after it.
+    """
+
+    schedule: Literal["inverse_time", "constant", "warmup_linear"]
     initial: float
+    warmup: float = 0.0
 
     def exact(self, iterations: int) -> list[Fraction]:
         """The rates as rationals, reading ``initial`` as the decimal that the user wrote."""
@@ -84,6 +126,19 @@ class LearningRate:
     def values(self, iterations: int) -> list[float]:
         """The rates in float64."""
         return [float(rate) for rate in self.exact(iterations)]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW; each parameter tensor's gradient is clipped at the norm ``clip_norm``.
+
+    ``sgd`` and ``adam``, for modules of the user's own, neither clip nor decay.
+    """
+
+    kind: Literal["sgd", "adam", "adamw"]
+    weight_decay: float = 0.0
+    epsilon: float = 1e-8
+    clip_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +207,8 @@ class EpochExperiment(Experiment):
     last_batch: Literal["keep", "drop"]
     recorded_steps: int | Literal["every"]
     evaluate_every: int
-    distorted_every: int
+    distorted_every: int | None = None
+    optimizer: Optimizer | None = None  # None is plain SGD
 
     def evaluated_epochs(self) -> dict[str, list[int]]:
         """By split, after how many epochs it is evaluated; the last epoch is always there."""
@@ -161,6 +217,8 @@ class EpochExperiment(Experiment):
             return sorted({*range(0, self.epochs + 1, step), self.epochs})
 
         both = every(self.evaluate_every)
+        if self.distorted_every is None:
+            return {"training": both, "validation": both}
         # A gap needs the training error at the same epochs.
         distorted = every(self.distorted_every)
         return {
@@ -219,6 +277,12 @@ class Study:
     heavy_tails: HeavyTails
     compute: Compute
     confidence_level: float
+    only: tuple[str, ...] | None
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The experiments that are built unless a target is named."""
+        return tuple(self.experiments) if self.only is None else self.only
 
     def require(self, *names: str) -> None:
         """ConfigError unless every experiment of ``names`` is there."""

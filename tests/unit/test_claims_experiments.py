@@ -128,7 +128,7 @@ def test_e2_is_refuted_where_no_part_holds(fits):
     planted = theory.assign(variance=10.0 * step + 100 * np.sqrt(b))
     found = degree_six_fits(bad, curves, planted)
     assert found.verdict == "refuted"
-    assert "falls in b 0 of" in found.evidence
+    assert "in b in 0 of" in found.evidence
 
 
 def test_e3_counts_twenty_sizes():

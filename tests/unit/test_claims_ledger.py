@@ -56,7 +56,7 @@ def test_the_page_counts_and_escapes():
     rows = [line for line in page.splitlines() if line.startswith("| T2") or "| E4" in line]
     assert r"1 \| 2." in rows[0]
     assert rows[0].endswith("| exact | 1 | `a` |")
-    assert "3 of 4. To decide: 1,000 runs. | < 1e-300 | 12,345 |" in rows[1]
+    assert "3 of 4. Needed: 1,000 runs. | < 1e-300 | 12,345 |" in rows[1]
     # as many cells as columns, escaped bars aside
     assert {line.replace(r"\|", "").count("|") for line in rows} == {9}
 

@@ -106,7 +106,7 @@ def test_corollary_1_on_random_data_and_on_planted_variances(monkeypatch):
     monkeypatch.setattr(linear_exact, "exact_moments", planted)
     refuted = corollary_1(problem, *data, rates, [1, 4])
     assert refuted.verdict == "refuted"
-    assert "1 increase" in refuted.evidence
+    assert "and rise in 1 " in refuted.evidence
 
 
 def test_covariances_fall_for_every_matrix_b():

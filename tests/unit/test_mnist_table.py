@@ -9,7 +9,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pipeline_lib.artifacts import read_table, write_table
 from pipeline_lib.blocks_mlp import mlp_block
 from pipeline_lib.data.mnist import MnistArrays
-from pipeline_lib.data.mnist_table import distorted_table, examples, mnist_table
+from pipeline_lib.data.mnist_table import (
+    distorted_table,
+    distortion_sweep,
+    examples,
+    mnist_table,
+)
 from pipeline_lib.initial_weights import mlp_weights, network_weights
 from pipeline_lib.seeding import seed_sequence
 
@@ -95,3 +100,12 @@ def test_block_records_one_grid_and_evaluates_all_splits() -> None:
         ("training", 3): 5,
         ("validation", 3): 5,
     }
+
+
+def test_sweep_holds_the_studys_own_cell(mnist: MnistArrays) -> None:
+    originals, swept = distortion_sweep(mnist_table(mnist), 8.0, 2.0, seed=4, n=3)
+    assert_array_equal(originals, mnist.test_images[:3])
+    assert len(swept) == 9
+    own = distorted_table(mnist_table(mnist), 8.0, 2.0, seed=4)["image"].iloc[:3]
+    pixels = np.frombuffer(b"".join(own), np.uint8).reshape(3, 28, 28)
+    assert_array_equal(np.rint(swept[8.0, 2.0]), pixels)

@@ -1,49 +1,16 @@
 """The workflow as a user meets it: one command, partial reruns, bad input, artefacts."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from checkout import copy_of, snakemake
 from pipeline_lib.artifacts import read_table
 
-FILES = ("Snakefile", "config.yaml", "workflow", "profiles", "slurm", "src", "envs")
 NOTHING = "Nothing to be done"
-
-
-def copy_of(repository: Path, target: Path) -> Path:
-    """The files that a run needs, in a folder of its own."""
-    target.mkdir()
-    for name in FILES:
-        source = repository / name
-        if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target / name)
-    return target
-
-
-def snakemake(
-    folder: Path, *arguments: str, data: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "DATA_DIR"}
-    if data is not None:
-        environment["DATA_DIR"] = data
-    # Compiled kernels are shared between copies of the source.
-    environment["NUMBA_CACHE_DIR"] = str(folder.parent / "numba")
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
 
 
 def jobs(output: str) -> dict[str, int]:

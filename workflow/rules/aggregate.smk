@@ -3,6 +3,8 @@
 
 localrules:
     aggregate_variance,
+    summarise_metrics,
+    average_epochs,
 
 
 rule aggregate_variance:
@@ -24,3 +26,46 @@ rule aggregate_variance:
         config_digest=block_digest,
     script:
         "../scripts/aggregate_variance.py"
+
+
+rule summarise_metrics:
+    """Losses, errors and accuracy gaps: means over runs with confidence intervals."""
+    input:
+        metrics=metrics_of,
+        code=modules("metric_tables", "aggregation"),
+    output:
+        f"{RESULTS}/metrics/{{experiment}}.parquet",
+    log:
+        f"{LOGS}/metrics/{{experiment}}.log",
+    benchmark:
+        f"{BENCHMARKS}/metrics/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(IN_EPOCHS),
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        confidence_level=study.confidence_level,
+        config_digest=block_digest,
+    script:
+        "../scripts/metric_tables.py"
+
+
+rule average_epochs:
+    """Variances averaged over the steps of each epoch, as in Figure 5."""
+    input:
+        variance=rules.aggregate_variance.output.variance,
+        code=modules("epoch_means"),
+    output:
+        f"{RESULTS}/variance/{{experiment}}_epochs.parquet",
+    log:
+        f"{LOGS}/variance/{{experiment}}_epochs.log",
+    benchmark:
+        f"{BENCHMARKS}/variance/{{experiment}}_epochs.tsv"
+    wildcard_constraints:
+        experiment=any_of(TRANSFORMERS),
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        confidence_level=study.confidence_level,
+    script:
+        "../scripts/epoch_means.py"

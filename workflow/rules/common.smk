@@ -5,26 +5,38 @@ import os
 import sys
 from pathlib import Path
 
-SOURCE = Path(workflow.basedir) / "src"
+CHECKOUT = Path(workflow.basedir)
+SCHEMA = CHECKOUT / "workflow/schemas/config.schema.yaml"
+SOURCE = CHECKOUT / "src"
 sys.path.insert(0, str(SOURCE))
+# Packages of the user's own lie beside their configuration file or on PYTHONPATH.
+beside = [Path(name).resolve().parent for name in workflow.overwrite_configfiles]
+inherited = [
+    Path(name) for name in os.getenv("PYTHONPATH", "").split(os.pathsep) if name
+]
+OWN_FOLDERS = [folder for folder in [*beside, *inherited] if folder != SOURCE]
 # Jobs find the library here whether or not it is installed in their environment.
-inherited = os.getenv("PYTHONPATH")
-os.environ.update(
-    PYTHONPATH=f"{SOURCE}{os.pathsep}{inherited}" if inherited else str(SOURCE)
-)
+searched = dict.fromkeys(map(str, [SOURCE, *OWN_FOLDERS]))
+os.environ.update(PYTHONPATH=os.pathsep.join(searched))
 
 from pipeline_lib.config import digest, load_study
 from pipeline_lib.cost import mem_mb, runtime
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
+from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
 from pipeline_lib.errors import PipelineError
+from pipeline_lib.revision import revision
+from pipeline_lib.imports import source_files
 
 try:
-    study = load_study(
-        config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
-    )
+    study = load_study(config, SCHEMA)
     study.require(
-        "admission", "admission_sweep", "teacher_student", "mnist", "mnist_inits"
+        "admission",
+        "admission_sweep",
+        "teacher_student",
+        "mnist",
+        "mnist_inits",
+        "yelp",
     )
     MIRRORS = mirror_folders(study.data_dir, os.environ)
 except PipelineError as error:
@@ -35,18 +47,55 @@ RESULTS = f"results/{study.scale}"
 LOGS = f"logs/{study.scale}"
 BENCHMARKS = f"benchmarks/{study.scale}"
 
+# In another folder than the checkout's a link stands for the library: results stay up to date when
+# the checkout moves.
+CODE = Path("src")
+if not CHECKOUT.samefile("."):
+    CODE = Path(".snakemake/pipeline_src")
+    if not (CODE.is_symlink() and CODE.readlink() == SOURCE):
+        CODE.parent.mkdir(exist_ok=True)
+        fresh = CODE.with_name(f"{CODE.name}.{os.getpid()}")
+        fresh.symlink_to(SOURCE)
+        fresh.replace(CODE)
+
 
 def of_kind(kind):
     """The experiments whose model is of this kind."""
     return [name for name, e in study.experiments.items() if e.model.kind == kind]
 
 
-REGRESSIONS, NETWORKS, PERCEPTRONS = map(
-    of_kind, ("linear_regression", "two_layer", "mlp")
+def chosen(names):
+    """Those of ``names`` that are built unless a target is named."""
+    return [name for name in names if name in study.chosen]
+
+
+REGRESSIONS, NETWORKS, PERCEPTRONS, TRANSFORMERS = map(
+    of_kind, ("linear_regression", "two_layer", "mlp", "xlnet")
 )
+MODULES = of_kind("module")
 WITH_THEORY = REGRESSIONS + NETWORKS
+IN_EPOCHS = [name for name in study.experiments if name not in WITH_THEORY]
+# Figures, and the experiments without which they are left out.
+DRAWN_FROM = {
+    "fig1a": ["admission"],
+    "fig1b": ["admission_sweep"],
+    "fig2a": ["teacher_student"],
+    "fig2b": ["teacher_student"],
+    "fig3a": ["mnist_inits"],
+    **dict.fromkeys(["fig3b", "fig4a", "fig4b", "fig6"], ["mnist"]),
+    **dict.fromkeys(["fig5a", "fig5b", "fig5c"], ["yelp"]),
+    **dict.fromkeys(
+        ["heavy_tails", "distortion"], study.experiments
+    ),  # of the study as a whole
+}
+FIGURES = [
+    name for name, needed in DRAWN_FROM.items() if chosen(needed) == list(needed)
+]
 WEIGHTS = f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors"
 BLOCK = f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}"
+CHECKPOINT = (
+    f"{RESULTS}/checkpoints/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.zip"
+)
 FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 
 
@@ -72,7 +121,19 @@ def any_of(names):
 
 def modules(*names):
     """Library modules that decide a stage's numbers: editing one reruns that stage."""
-    return [f"src/pipeline_lib/{name}.py" for name in names]
+    return [f"{CODE}/pipeline_lib/{name}.py" for name in names]
+
+
+def own_code(wildcards):
+    """The files of the user's own packages that the job's experiment names."""
+    model = experiment_of(wildcards).model
+    named = [model.make_model, model.loss, model.dataset]
+    files = {path for name in named for path in source_files(name, OWN_FOLDERS)}
+    here = Path.cwd()
+    return sorted(
+        str(path.relative_to(here) if path.is_relative_to(here) else path)
+        for path in files
+    )
 
 
 def experiment_of(wildcards):
@@ -134,11 +195,39 @@ def weights_of(wildcards):
 
 def blocks_of(wildcards):
     """The statistics of every block of the job's experiment."""
+    return tables_of("statistics", wildcards)
+
+
+def metrics_of(wildcards):
+    """The losses and errors of every block of the job's experiment."""
+    return tables_of("metrics", wildcards)
+
+
+def tables_of(kind, wildcards):
+    """One table of every block of the job's experiment."""
     experiment = experiment_of(wildcards)
     return expand(
-        f"{BLOCK}/statistics.parquet",
+        f"{BLOCK}/{kind}.parquet",
         experiment=wildcards.experiment,
         init=range(experiment.initial_weights.count),
         b=experiment.batch_sizes,
         seed=experiment.blocks,
     )
+
+
+def scale_of(name):
+    """Runs, epochs and training examples of an experiment, here and at the paper's scale."""
+    here, paper = study.experiments[name], study.at_paper_scale[name]
+    return {
+        "runs": here.runs,
+        "paper_runs": paper.runs,
+        "epochs": here.epochs,
+        "paper_epochs": paper.epochs,
+        "examples": here.model.training_examples,
+        "paper_examples": paper.model.training_examples,
+    }
+
+
+def commit(wildcards):
+    """The commit that a page states, looked up only when a page is asked for."""
+    return revision(Path(workflow.basedir))

@@ -5,6 +5,7 @@ localrules:
     prepare_admissions,
     prepare_mnist,
     distort_mnist,
+    prepare_yelp,
 
 
 rule prepare_admissions:
@@ -63,3 +64,33 @@ rule distort_mnist:
         distortion=dataclasses.asdict(study.distortion),
     script:
         "../scripts/distort_mnist.py"
+
+
+rule prepare_yelp:
+    """Reviews with their tokens, the vocabulary, and a note of which reviews they are."""
+    input:
+        code=modules(
+            "data/fetch",
+            "data/yelp",
+            "data/review_split",
+            "data/tokens",
+            "data/reviews_table",
+        ),
+    output:
+        table=f"{RESULTS}/data/{{experiment}}.parquet",
+        origin=f"{RESULTS}/data/{{experiment}}.json",
+        vocabulary=f"{RESULTS}/data/{{experiment}}.spm",
+    log:
+        f"{LOGS}/data/{{experiment}}.log",
+    benchmark:
+        f"{BENCHMARKS}/data/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(TRANSFORMERS),
+    retries: 1  # of a download
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        model=model_of,
+        supplied=supplied_digest(REVIEW_FILES, MIRRORS),
+    script:
+        "../scripts/prepare_yelp.py"

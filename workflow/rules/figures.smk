@@ -7,6 +7,15 @@ localrules:
     fig2a,
     fig2b,
     draw_heavy_tails,
+    fig3a,
+    fig3b,
+    fig4a,
+    fig4b,
+    fig6,
+    draw_distortion,
+    fig5a,
+    fig5b,
+    fig5c,
 
 
 rule fig1a:
@@ -19,7 +28,7 @@ rule fig1a:
         report(
             multiext(f"{RESULTS}/figures/fig1a", ".svg", ".png"),
             caption="../report/fig1a.rst",
-            category="Linear regression",
+            category="1 Linear regression",
             labels={"figure": "1a"},
         ),
     log:
@@ -53,7 +62,7 @@ rule fig1b:
         report(
             multiext(f"{RESULTS}/figures/fig1b", ".svg", ".png"),
             caption="../report/fig1b.rst",
-            category="Linear regression",
+            category="1 Linear regression",
             labels={"figure": "1b"},
         ),
     log:
@@ -82,7 +91,7 @@ rule fig2a:
         report(
             multiext(f"{RESULTS}/figures/fig2a", ".svg", ".png"),
             caption="../report/fig2.rst",
-            category="Two-layer linear network",
+            category="2 Two-layer linear network",
             labels={"figure": "2a"},
         ),
     log:
@@ -115,7 +124,7 @@ rule fig2b:
         report(
             multiext(f"{RESULTS}/figures/fig2b", ".svg", ".png"),
             caption="../report/fig2.rst",
-            category="Two-layer linear network",
+            category="2 Two-layer linear network",
             labels={"figure": "2b"},
         ),
     log:
@@ -148,7 +157,7 @@ rule draw_heavy_tails:
         report(
             multiext(f"{RESULTS}/figures/heavy_tails", ".svg", ".png"),
             caption="../report/heavy_tails.rst",
-            category="Two-layer linear network",
+            category="2 Two-layer linear network",
             labels={"figure": "heavy tails"},
         ),
     log:
@@ -162,3 +171,248 @@ rule draw_heavy_tails:
         confidence_level=study.confidence_level,
     script:
         "../scripts/draw_heavy_tails.py"
+
+
+rule fig3a:
+    """Figure 3a: variance of the gradient from several initial weights, MNIST network."""
+    input:
+        variance=f"{RESULTS}/variance/mnist_inits.parquet",
+        code=modules(
+            "figures/initial_weights", "figures/gradient_variance", "figures/style"
+        ),
+    output:
+        report(
+            multiext(f"{RESULTS}/figures/fig3a", ".svg", ".png"),
+            caption="../report/fig3a.rst",
+            category="3 MNIST",
+            labels={"figure": "3a"},
+        ),
+    log:
+        f"{LOGS}/figures/fig3a.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/fig3a.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **scale_of("mnist_inits"),
+        inits=study.experiments["mnist_inits"].initial_weights.count,
+        paper_inits=study.at_paper_scale["mnist_inits"].initial_weights.count,
+    script:
+        "../scripts/initial_weights_figure.py"
+
+
+rule fig3b:
+    """Figure 3b: accuracy on training less distorted images against the epoch, MNIST network."""
+    input:
+        metrics=f"{RESULTS}/metrics/mnist.parquet",
+        code=modules("figures/training_curves", "figures/style"),
+    output:
+        report(
+            multiext(f"{RESULTS}/figures/fig3b", ".svg", ".png"),
+            caption="../report/fig3b.rst",
+            category="3 MNIST",
+            labels={"figure": "3b"},
+        ),
+    log:
+        f"{LOGS}/figures/fig3b.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/fig3b.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **scale_of("mnist"),
+        confidence_level=study.confidence_level,
+        first_epoch=study.experiments["mnist"].distorted_every,
+    script:
+        "../scripts/accuracy_gap.py"
+
+
+rule fig4a:
+    """Figure 4a: training and validation loss against the epoch, MNIST network."""
+    input:
+        metrics=f"{RESULTS}/metrics/mnist.parquet",
+        code=modules("figures/training_curves", "figures/style"),
+    output:
+        report(
+            multiext(f"{RESULTS}/figures/fig4a", ".svg", ".png"),
+            caption="../report/fig4.rst",
+            category="3 MNIST",
+            labels={"figure": "4a"},
+        ),
+    log:
+        f"{LOGS}/figures/fig4a.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/fig4a.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **scale_of("mnist"),
+        confidence_level=study.confidence_level,
+        metric="loss",
+    script:
+        "../scripts/training_curves.py"
+
+
+rule fig4b:
+    """Figure 4b: training and validation error against the epoch, MNIST network."""
+    input:
+        metrics=f"{RESULTS}/metrics/mnist.parquet",
+        code=modules("figures/training_curves", "figures/style"),
+    output:
+        report(
+            multiext(f"{RESULTS}/figures/fig4b", ".svg", ".png"),
+            caption="../report/fig4.rst",
+            category="3 MNIST",
+            labels={"figure": "4b"},
+        ),
+    log:
+        f"{LOGS}/figures/fig4b.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/fig4b.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **scale_of("mnist"),
+        confidence_level=study.confidence_level,
+        metric="error",
+    script:
+        "../scripts/training_curves.py"
+
+
+rule fig6:
+    """Figure 6: variance of the gradient by batch size, MNIST network."""
+    input:
+        variance=f"{RESULTS}/variance/mnist.parquet",
+        code=modules("figures/gradient_variance", "figures/style"),
+    output:
+        report(
+            multiext(f"{RESULTS}/figures/fig6", ".svg", ".png"),
+            caption="../report/fig6.rst",
+            category="3 MNIST",
+            labels={"figure": "6"},
+        ),
+    log:
+        f"{LOGS}/figures/fig6.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/fig6.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **scale_of("mnist"),
+        confidence_level=study.confidence_level,
+    script:
+        "../scripts/gradient_variance.py"
+
+
+rule draw_distortion:
+    """What elastic distortion does to digits, over a grid of its two parameters."""
+    input:
+        table=rules.prepare_mnist.output.table,
+        code=modules("figures/distortion", "figures/style", "data/distortion"),
+    output:
+        report(
+            multiext(f"{RESULTS}/figures/distortion", ".svg", ".png"),
+            caption="../report/distortion.rst",
+            category="3 MNIST",
+            labels={"figure": "distortion"},
+        ),
+    log:
+        f"{LOGS}/figures/distortion.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/distortion.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        distortion=dataclasses.asdict(study.distortion),
+    script:
+        "../scripts/draw_distortion.py"
+
+
+rule fig5a:
+    """Figure 5a: variance of the gradient by epoch, XLNet."""
+    input:
+        table=f"{RESULTS}/variance/yelp_epochs.parquet",
+        origin=f"{RESULTS}/data/yelp.json",
+        code=modules("figures/epoch_panels", "figures/style"),
+    output:
+        report(
+            multiext(f"{RESULTS}/figures/fig5a", ".svg", ".png"),
+            caption="../report/fig5.rst",
+            category="4 Yelp",
+            labels={"figure": "5a"},
+        ),
+    log:
+        f"{LOGS}/figures/fig5a.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/fig5a.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **scale_of("yelp"),
+        model=study.experiments["yelp"].training()["model"],
+        learning_rate=study.experiments["yelp"].learning_rate.initial,
+        confidence_level=study.confidence_level,
+        panels="variance",
+        ylabel="variance over runs, mean of the epoch",
+    script:
+        "../scripts/epoch_panels.py"
+
+
+rule fig5b:
+    """Figure 5b: training and validation loss by epoch, XLNet."""
+    input:
+        table=f"{RESULTS}/metrics/yelp.parquet",
+        origin=f"{RESULTS}/data/yelp.json",
+        code=modules("figures/epoch_panels", "figures/style"),
+    output:
+        report(
+            multiext(f"{RESULTS}/figures/fig5b", ".svg", ".png"),
+            caption="../report/fig5.rst",
+            category="4 Yelp",
+            labels={"figure": "5b"},
+        ),
+    log:
+        f"{LOGS}/figures/fig5b.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/fig5b.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **scale_of("yelp"),
+        model=study.experiments["yelp"].training()["model"],
+        learning_rate=study.experiments["yelp"].learning_rate.initial,
+        confidence_level=study.confidence_level,
+        panels="loss",
+        ylabel="mean loss over runs",
+    script:
+        "../scripts/epoch_panels.py"
+
+
+rule fig5c:
+    """Figure 5c: training and validation accuracy by epoch, XLNet."""
+    input:
+        table=f"{RESULTS}/metrics/yelp.parquet",
+        origin=f"{RESULTS}/data/yelp.json",
+        code=modules("figures/epoch_panels", "figures/style"),
+    output:
+        report(
+            multiext(f"{RESULTS}/figures/fig5c", ".svg", ".png"),
+            caption="../report/fig5.rst",
+            category="4 Yelp",
+            labels={"figure": "5c"},
+        ),
+    log:
+        f"{LOGS}/figures/fig5c.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/fig5c.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **scale_of("yelp"),
+        model=study.experiments["yelp"].training()["model"],
+        learning_rate=study.experiments["yelp"].learning_rate.initial,
+        confidence_level=study.confidence_level,
+        panels="accuracy",
+        ylabel="mean accuracy over runs",
+    script:
+        "../scripts/epoch_panels.py"

@@ -5,6 +5,7 @@ localrules:
     draw_initial_weights,
     draw_two_layer_weights,
     draw_mlp_weights,
+    draw_xlnet_weights,
 
 
 rule draw_initial_weights:
@@ -72,6 +73,29 @@ rule draw_mlp_weights:
         seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
     script:
         "../scripts/draw_mlp_weights.py"
+
+
+rule draw_xlnet_weights:
+    """Initial weights of the XLNet classifier, as wide as its vocabulary turned out."""
+    input:
+        origin=f"{RESULTS}/data/{{experiment}}.json",
+        code=modules("blocks_xlnet", "models/xlnet", "seeding"),
+    output:
+        WEIGHTS,
+    log:
+        f"{LOGS}/weights/{{experiment}}.{{init}}.log",
+    benchmark:
+        f"{BENCHMARKS}/weights/{{experiment}}.{{init}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(TRANSFORMERS),
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        model=model_of,
+        scale=lambda wildcards: experiment_of(wildcards).initial_weights.scale,
+        seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
+    script:
+        "../scripts/draw_xlnet_weights.py"
 
 
 rule train_block:
@@ -178,8 +202,8 @@ rule train_mlp_block:
         "../../envs/pipeline.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=block_mem_mb,
+        runtime=block_runtime,
     params:
         training=training_of,
         evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),
@@ -189,6 +213,51 @@ rule train_mlp_block:
         config_digest=block_digest,
     script:
         "../scripts/train_mlp_block.py"
+
+
+rule train_xlnet_block:
+    """R runs of XLNet under AdamW in epochs, summarised at every step; it can stop and go on."""
+    input:
+        data=f"{RESULTS}/data/{{experiment}}.parquet",
+        weights=WEIGHTS,
+        code=modules(
+            *BLOCK_MODULES,
+            *EPOCH_MODULES,
+            "blocks_adam",
+            "blocks_xlnet",
+            "gradient_records",
+            "optim",
+            "models/dropout_stack",
+            "models/module_stack",
+            "models/xlnet",
+        ),
+    output:
+        statistics=f"{BLOCK}/statistics.parquet",
+        divergence=f"{BLOCK}/divergence.parquet",
+        metrics=f"{BLOCK}/metrics.parquet",
+    log:
+        f"{LOGS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(TRANSFORMERS),
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: study.compute.threads
+    resources:
+        mem_mb=block_mem_mb,
+        runtime=block_runtime,
+    params:
+        training=training_of,
+        evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),
+        # No declared output: what a job declares is deleted when it fails.
+        checkpoint=CHECKPOINT,
+        seed=study.seed,
+        device=study.compute.device,
+        allow_tf32=study.compute.allow_tf32,
+        config_digest=block_digest,
+    script:
+        "../scripts/train_xlnet_block.py"
 
 
 rule heavy_tails:

@@ -14,13 +14,14 @@ from pipeline_lib.logs import job_log
 from pipeline_lib.seeding import seed_sequence
 
 with job_log(snakemake.log[0]):
+    model = snakemake.params.model
     prepared = prepare(
         load_reviews(mirror_folders(snakemake.config["data_dir"], os.environ)),
-        snakemake.params.n_train,
-        snakemake.params.n_validation,
-        snakemake.params.vocabulary,
-        np.random.default_rng(seed_sequence(snakemake.params.seed, "split", "yelp")),
-        length=snakemake.params.length,
+        model["training_examples"],
+        model["validation_examples"],
+        model["vocabulary"],
+        np.random.default_rng(seed_sequence(model["subset_seed"], "split", "yelp")),
+        length=model["tokens"],
     )
     write_whole(Path(snakemake.output.vocabulary), lambda path: path.write_bytes(prepared.model))
     write_text(Path(snakemake.output.origin), json.dumps(prepared.origin, indent=2) + "\n")

@@ -9,13 +9,11 @@ from pipeline_lib.data.mnist_table import examples
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
 from pipeline_lib.seeding import batch_stream
-from pipeline_lib.training import set_precision
 
 with job_log(snakemake.log[0]):
     block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}
     training, model = snakemake.params.training, snakemake.params.training["model"]
     device = resolve_device(snakemake.params.device)
-    set_precision(snakemake.params.allow_tf32)
     images = read_table(Path(snakemake.input.data), "mnist")
     distorted = read_table(Path(snakemake.input.distorted), "mnist")
     subset = {"seed": model["subset_seed"], "dtype": model["dtype"]}
@@ -37,6 +35,7 @@ with job_log(snakemake.log[0]):
         training["last_batch"],
         device,
         snakemake.threads,
+        snakemake.params.allow_tf32,
     )
     origin = read_provenance(Path(snakemake.input.data))
     provenance = {

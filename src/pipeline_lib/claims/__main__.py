@@ -1,12 +1,20 @@
-"""`python -m pipeline_lib.claims T2`: one claim computed alone, from seeded small data."""
+"""`python -m pipeline_lib.claims T2`: one claim computed alone, from seeded small data.
+
+Claims on experiments cannot be: `python -m pipeline_lib.claims E7 --results results/quick` reads
+what the rule `claims` found with the tables of that folder.
+"""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts import read_table
 from pipeline_lib.claims.batch_dependence import count_of_batch_sizes
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.enumeration import fractions
@@ -28,6 +36,7 @@ from pipeline_lib.claims.network_theory import (
 )
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding
+from pipeline_lib.errors import ArtifactError
 from pipeline_lib.scalar_tables import degree_rows, repeats_table
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 
@@ -85,24 +94,61 @@ ALONE: Mapping[str, Callable[[int], Finding]] = {
 }
 
 
+def from_folder(folder: Path, names: Sequence[str]) -> dict[str, Finding]:
+    """The findings of ``names`` in the ``claims`` artefact of a folder such as results/quick.
+
+    Raises:
+        ArtifactError: there is no such artefact, or it has no row of a name.
+    """
+    path = folder / "claims.parquet"
+    rows = read_table(path, "claims").set_index("id", drop=False)
+    absent = [name for name in names if name not in rows.index]
+    if absent:
+        raise ArtifactError(f"{path}: no row {', '.join(absent)}; allowed: {', '.join(rows.index)}")
+    columns = [field.name for field in fields(Finding)]
+    whole = rows[columns].astype(object).mask(rows[columns].isna(), None)
+    plain: dict[Any, dict[Any, Any]] = whole.to_dict("index")
+    return {name: Finding(**plain[name]) for name in names}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the finding of each id asked for, or the ids that can be computed alone."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline_lib.claims", description=__doc__)
-    parser.add_argument("ids", nargs="*", metavar="id", help="one of " + ", ".join(ALONE))
+    """Print the finding of each id asked for, or the ids that can be asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline_lib.claims",
+        description="One claim computed alone, or as found with the tables of a folder.",
+    )
+    parser.add_argument("ids", nargs="*", metavar="id", help="one of " + ", ".join(CLAIMS))
     parser.add_argument("--seed", type=int, default=0, help="of the small random problems")
+    parser.add_argument(
+        "--results", type=Path, metavar="FOLDER", help="print what claims.parquet in it says"
+    )
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.ids if name not in ALONE]
+    unknown = [name for name in options.ids if name not in CLAIMS]
     if unknown:
-        parser.error(f"cannot compute {', '.join(unknown)} alone; choose from {', '.join(ALONE)}")
+        parser.error(f"unknown claim {', '.join(unknown)}; choose from {', '.join(CLAIMS)}")
+    from_tables = [name for name in options.ids if name not in ALONE]
+    if from_tables and options.results is None:
+        parser.error(
+            f"cannot compute {', '.join(from_tables)} alone; name a folder of results, as in "
+            f"--results results/quick, or choose from {', '.join(ALONE)}"
+        )
     if not options.ids:
-        for name in ALONE:
-            print(f"{name:4} {CLAIMS[name].place}: {CLAIMS[name].statement}")
-    for name in options.ids:
-        one = ALONE[name](options.seed)
+        for name, claim in CLAIMS.items():
+            print(f"{name:4} {claim.place}: {claim.statement}")
+    try:
+        if options.results is None:
+            found = {name: ALONE[name](options.seed) for name in options.ids}
+        else:
+            found = from_folder(options.results, options.ids)
+    except ArtifactError as error:
+        parser.exit(1, f"error: {error}\n")
+    for one in found.values():
         print(f"{one.id}, {one.place}: {one.verdict}")
         print(f"  claim     {one.statement}")
         print(f"  test      {one.test}")
         print(f"  evidence  {one.evidence}")
+        if one.scale_needed:
+            print(f"  needed    {one.scale_needed}")
 
 
 if __name__ == "__main__":

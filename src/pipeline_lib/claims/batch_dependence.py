@@ -56,10 +56,11 @@ def degree_six_fits(
         for _, one in curves.groupby(["init", "step"])
     )
     evidence = (
-        f"Lack of fit: smallest adjusted p {lack.min():.2g} over {len(lack)} steps; its "
-        f"largest relative error against the exact variance is {error:.2g}, and the fit rises "
-        f"between {rising} of {len(curves) - len(lines)} neighbouring points. Exact variance: "
-        f"falls in b {_share(in_b)}, in t {_share(in_t)}, by less as b grows {_share(slower)}."
+        f"The smallest adjusted p of a lack of fit is {lack.min():.2g}, of {len(lack)} steps. The "
+        f"fit is off the exact variance by up to {error:.2g} times its value, and rises with b "
+        f"between {rising:,} of {len(curves) - len(lines):,} neighbouring points. The exact "
+        f"variance falls in b in {_share(in_b)} cases, in t in {_share(in_t)}, and by less as b "
+        f"grows in {_share(slower)}."
     )
     count = len(lack) + in_b.size + in_t.size + slower.size
     return finding(
@@ -84,7 +85,7 @@ def count_of_batch_sizes(stated: int = 21, low: int = 2, high: int = 500) -> Fin
     sizes = swept_batch_sizes(low, high)
     verdict: Verdict = "confirmed" if len(sizes) == stated else "refuted"
     evidence = (
-        f"There are {len(sizes)} in [{low}, {high}], not counting twice: "
+        f"There are {len(sizes)} in [{low}, {high}], none counted twice: "
         f"{', '.join(map(str, sizes))}. From 1 there would be {len(swept_batch_sizes(1, high))}, "
         f"up to 512 {len(swept_batch_sizes(low, 512))}."
     )
@@ -111,9 +112,9 @@ def proportional_to_full(
     nearest = int(spread.index.get_level_values("step")[int(spread.to_numpy().argmin())])
     evidence = (
         f"The ratio ranges from {ratio.min():.3g} to {ratio.max():.3g} over {len(spread):,} steps "
-        f"and {rows['b'].nunique()} batch sizes. At fixed t its largest value over b is between "
-        f"{spread.min():.3g} (t = {nearest}) and {spread.max():.3g} times its smallest; "
-        f"without the factor b, that of var(g_t)/var(∇L(w_t)) is at most {plain:.3g} times."
+        f"and {rows['b'].nunique()} batch sizes. At fixed t the largest value over b is "
+        f"{spread.min():.3g} (t = {nearest}) to {spread.max():.3g} times the smallest; for "
+        f"var(g_t)/var(∇L(w_t)), without the factor b, at most {plain:.3g} times."
     )
     return finding(
         CLAIMS["E11"],
@@ -132,4 +133,4 @@ def _paper_fit(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _share(differences: Floats) -> str:
-    return f"{int((differences > 0).sum())} of {differences.size}"
+    return f"{int((differences > 0).sum()):,} of {differences.size:,}"

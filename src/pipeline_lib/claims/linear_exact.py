@@ -63,8 +63,9 @@ def corollary_1(
         else "partly"
     )
     evidence = (
-        f"{falls:,} of {len(values) * (n - 1):,} steps from b to b + 1 strictly decrease and "
-        f"{rises} increase (n = {n}, {n_steps:,} iterations, both gradients). {negative} of "
+        f"From b to b + 1 the exact variances strictly fall in {falls:,} of "
+        f"{len(values) * (n - 1):,} cases and rise in {rises:,} (n = {n}, {n_steps:,} iterations, "
+        f"both gradients). {negative} of "
         f"{len(coefficients)} certified coefficients in c_b at t = "
         f"{', '.join(map(str, polynomial_steps))} are negative or undecided; on a problem with n = "
         f"{problem.n}, {sum(ordered)} of {len(ordered)} covariance matrices fall for every B."
@@ -105,8 +106,8 @@ def expected_loss(
     count = losses.size - len(losses)
     verdict: Verdict = "refuted" if rises else "confirmed" if falls == count else "partly"
     evidence = (
-        f"{falls:,} of {count:,} steps from b to b + 1 strictly decrease the expected loss, "
-        f"{rises:,} increase it (n = {n}, t = 1 to {len(losses)}); at t = {len(losses)} it is "
+        f"From b to b + 1 the expected loss strictly falls in {falls:,} of {count:,} cases and "
+        f"rises in {rises:,} (n = {n}, t = 1 to {len(losses):,}); at t = {len(losses):,} it is "
         f"{losses[-1, 0]:.6g} for b = 1 and {losses[-1, -1]:.6g} for b = n."
     )
     return finding(

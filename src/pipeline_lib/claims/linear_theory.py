@@ -108,8 +108,8 @@ def theorem_1(
     verdict = from_instances(falls)
     evidence = (
         f"{len(combinations)} sets of matrices, n = {problem.n}, t = 0 to {max_step}: "
-        f"{sum(falls)} of {len(falls)} steps from b to b + 1 do not increase. The induction needs "
-        "only the sign of Lemma 2's coefficient."
+        f"from b to b + 1 the expectation does not rise in {sum(falls)} of {len(falls)} cases. The "
+        "induction needs only the sign of Lemma 2's coefficient."
     )
     return finding(CLAIMS["T3"], verdict, evidence, exact=True, n_comparisons=len(falls))
 

@@ -125,8 +125,8 @@ def theorem_4_proof(
     mended_sum = inverse * (3 * square - mean * mean)
     truth = variance_at_step(network, learning_rates, 0).g1
     evidence = (
-        f"The two polynomials are equal at t = {_where(printed)} of t = 0 to {max_step}; with "
-        f"(1 - 1/b) var(∇L(W_t)) added they are equal at t = {_where(mended)}. At t = 0 and b = 1 "
+        f"Of t = 0 to {max_step} the two polynomials are equal at t = {_where(printed)}; with "
+        f"(1 - 1/b) var(∇L(W_t)) added, at t = {_where(mended)}. At t = 0 and b = 1 "
         f"the variance is {truth(fmpq(1))}; the proof's last sum gives {as_printed(fmpq(1))}, with "
         f"the index mended {shifted(fmpq(1))}, with p + 2 for p + 1 also "
         f"{mended_sum(fmpq(1))}."
@@ -163,7 +163,8 @@ def theorem_5(degrees: pd.DataFrame, artefact: str | None = None) -> Finding:
     largest = int(start.max()) if known.any() else None
     evidence = (
         f"{known.sum()} of {len(rows)} exact polynomials (t = 0 to {rows['step'].max()}) decrease "
-        f"from some b_0 on; the largest b_0 is {largest}, where the paper saw that 4 is enough."
+        f"from some b_0 on; the largest b_0 is {largest}. "
+        "In its own network the paper saw that 4 is enough."
     )
     verdict = from_instances([bool(one) for one in known])
     return finding(

@@ -2,9 +2,11 @@
 
 A row of a `variance`-shaped table is the mean over `n_runs` independent runs of a non-negative
 quantity, with its standard error. Neighbouring batch sizes are compared at every step, for every
-init, quantity and tensor, by `inference.decreasing_p_value` in both directions. The runs of
-different batch sizes are independent; those of different steps are not, which Holm's adjustment
-allows for. A comparison for which both exact values are given is settled by them and is not a test.
+init, quantity and tensor, by `inference.decreasing_p_value` in both directions. Means that need not
+be positive or skewed, such as losses and gaps, are compared by Welch's t test instead: a column
+``test`` says which. The runs of different batch sizes are independent; those of different steps are
+not, which Holm's adjustment allows for. A comparison for which both exact values are given is
+settled by them and is not a test.
 
 "Decreasing at all steps" is an intersection of claims: it is confirmed when every comparison is
 settled in its favour (the largest adjusted p-value is below alpha), refuted when one is settled
@@ -28,8 +30,11 @@ Direction = Literal["decreasing", "increasing"]
 Floats = NDArray[np.float64]
 
 SERIES = ["init", "step", "quantity", "tensor"]
+# What the column ``test`` may say; without it every comparison is a log ratio.
+LOG_RATIO, WELCH = "log_ratio", "welch"
 # Exact values closer than this, relatively, are not told apart: they carry float64 rounding.
 ROUNDING = 1e-11
+_TESTED = ("n_runs", "estimate", "std_error")
 
 
 @dataclass(frozen=True)
@@ -78,15 +83,17 @@ class Ordering:
 
     def describe(self) -> str:
         """The counts as one sentence."""
-        parts = [
+        text = (
             f"Of {self.n_comparisons:,} comparisons {self.n_for:,} are settled in favour, "
-            f"{self.n_against:,} against and {self.n_open:,} are open"
-        ]
-        if self.n_exact:
-            parts.append(f"{self.n_exact:,} by exact values")
+            f"{self.n_against:,} against, and {self.n_open:,} are open"
+        )
         if self.n_unusable:
-            parts.append(f"{self.n_unusable:,} for want of a reliable estimate")
-        return "; ".join(parts) + "."
+            text += f" ({self.n_unusable:,} of these for want of a reliable estimate)"
+        if self.exact:
+            text += "; all have exact values"
+        elif self.n_exact:
+            text += f"; {self.n_exact:,} have exact values, the others are tested"
+        return text + "."
 
     def scale_needed(self, paper_runs: int | None = None) -> str | None:
         """What would settle what is open; None where the verdict is final."""
@@ -161,44 +168,82 @@ def decide(
     Raises:
         ValueError: if alpha is not in (0, 1).
     """
+    if comparisons.empty:
+        _check_level(alpha)
+        return Ordering(0, 0, 0, 0, 0, 0, None, None, None, None)
+    one = _settle(comparisons, alpha, direction)
+    n_for, n_against = int(one.favour.sum()), int(one.against.sum())
+    tested = comparisons[~one.known]
+    runs = tested[["n_runs_small", "n_runs_large"]].min(axis=1).to_numpy(np.float64)
+    undecided = (one.usable & ~one.favour & ~one.against)[~one.known]
+    any_test = len(tested) > 0
+    return Ordering(
+        n_comparisons=len(comparisons),
+        n_exact=int(one.known.sum()),
+        n_for=n_for,
+        n_against=n_against,
+        n_open=len(comparisons) - n_for - n_against,
+        n_unusable=int((~one.usable & ~one.known).sum()),
+        p_for=float(holm(one.p_for).max()) if any_test else None,
+        p_against=float(holm(one.p_against).min()) if any_test else None,
+        n_runs=int(np.nanmin(runs)) if any_test and np.isfinite(runs).any() else None,
+        runs_needed=_runs_needed(
+            one.p_for[undecided], runs[undecided], alpha / max(len(tested), 1)
+        ),
+    )
+
+
+def signs(
+    comparisons: pd.DataFrame, alpha: float = 0.05, direction: Direction = "decreasing"
+) -> NDArray[np.int8]:
+    """What `decide` finds of each comparison: 1 in favour, -1 against, 0 open.
+
+    Raises:
+        ValueError: if alpha is not in (0, 1).
+    """
+    if comparisons.empty:
+        _check_level(alpha)
+        return np.zeros(0, np.int8)
+    one = _settle(comparisons, alpha, direction)
+    return one.favour.astype(np.int8) - one.against.astype(np.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class _Settled:
+    """Of each comparison: settled for or against, exact on both sides, usable if not exact.
+
+    p_for, p_against: of the comparisons that are not exact, unadjusted.
+    """
+
+    favour: NDArray[np.bool_]
+    against: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    usable: NDArray[np.bool_]
+    p_for: Floats
+    p_against: Floats
+
+
+def _check_level(alpha: float) -> None:
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha!r}")
-    if comparisons.empty:
-        return Ordering(0, 0, 0, 0, 0, 0, None, None, None, None)
+
+
+def _settle(comparisons: pd.DataFrame, alpha: float, direction: Direction) -> _Settled:
+    _check_level(alpha)
     sign = 1.0 if direction == "decreasing" else -1.0
     small, large = (comparisons[f"exact_{end}"].to_numpy(np.float64) for end in ("small", "large"))
     known = np.isfinite(small) & np.isfinite(large)
     difference = sign * (small - large)
     apart = np.abs(difference) > ROUNDING * np.maximum(np.abs(small), np.abs(large))
-    exact_for, exact_against = (
-        known & apart & (difference > 0),
-        known & apart & (difference < 0),
-    )
+    favour, against = known & apart & (difference > 0), known & apart & (difference < 0)
 
     tested = comparisons[~known]
-    usable = _usable(tested)
-    p_falls, p_rises = _p_values(tested, usable)
+    usable = np.zeros(len(comparisons), np.bool_)
+    usable[~known] = _usable(tested)
+    p_falls, p_rises = _p_values(tested, usable[~known])
     p_for, p_against = (p_falls, p_rises) if sign > 0 else (p_rises, p_falls)
-    adjusted_for, adjusted_against = holm(p_for), holm(p_against)
-    tests_for, tests_against = adjusted_for < alpha, adjusted_against < alpha
-
-    n_for = int(exact_for.sum() + tests_for.sum())
-    n_against = int(exact_against.sum() + tests_against.sum())
-    runs = tested[["n_runs_small", "n_runs_large"]].min(axis=1).to_numpy(np.float64)
-    open_tests = usable & ~tests_for & ~tests_against
-    any_test = len(tested) > 0
-    return Ordering(
-        n_comparisons=len(comparisons),
-        n_exact=int(known.sum()),
-        n_for=n_for,
-        n_against=n_against,
-        n_open=len(comparisons) - n_for - n_against,
-        n_unusable=int((~usable).sum()),
-        p_for=float(adjusted_for.max()) if any_test else None,
-        p_against=float(adjusted_against.min()) if any_test else None,
-        n_runs=int(np.nanmin(runs)) if any_test and np.isfinite(runs).any() else None,
-        runs_needed=_runs_needed(p_for[open_tests], runs[open_tests], alpha / max(len(tested), 1)),
-    )
+    favour[~known], against[~known] = holm(p_for) < alpha, holm(p_against) < alpha
+    return _Settled(favour, against, known, usable, p_for, p_against)
 
 
 def best_estimator(variance: pd.DataFrame) -> pd.DataFrame:
@@ -214,7 +259,7 @@ def best_estimator(variance: pd.DataFrame) -> pd.DataFrame:
 
 
 def unadjusted_p_values(comparisons: pd.DataFrame) -> Floats:
-    """One-sided p-value of each comparison for "larger at the smaller b"; nan if missing.
+    """One-sided p-value of each comparison for "larger at the smaller b"; 1 if missing.
 
     Exact values and reliability flags are not looked at.
     """
@@ -240,19 +285,40 @@ def _usable(comparisons: pd.DataFrame) -> NDArray[np.bool_]:
 def _p_values(comparisons: pd.DataFrame, usable: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """p-values for "falls from small to large b" and "rises"; 1 where not usable.
 
-    The tables hold no third moments: m3 = 0 leaves the skewness at the least that the squared
-    length of a Gaussian vector can have (see `inference`).
+    For log ratios: the tables hold no third moments, and m3 = 0 leaves the skewness at the least
+    that the squared length of a Gaussian vector can have (see `inference`).
     """
+    welch = np.zeros(len(comparisons), np.bool_)
+    if "test" in comparisons:
+        welch = (comparisons["test"] == WELCH).to_numpy()
+    falls, rises = np.ones(len(comparisons)), np.ones(len(comparisons))
+    for chosen, test in ((welch, _welch), (~welch, _log_ratio)):
+        at = chosen & usable
+        if at.any():
+            falls[at], rises[at] = test(comparisons[at])
+    return falls, rises
+
+
+def _log_ratio(comparisons: pd.DataFrame) -> tuple[Floats, Floats]:
     ends = []
     for end in ("small", "large"):
-        n, mean, error = (
-            comparisons[f"{name}_{end}"].to_numpy(np.float64)
-            for name in ("n_runs", "estimate", "std_error")
-        )
+        n, mean, error = (comparisons[f"{name}_{end}"].to_numpy(np.float64) for name in _TESTED)
         ends.append((n, mean, error**2 * n * (n - 1), np.zeros_like(mean)))
-    falls = np.where(usable, decreasing_p_value(*ends[0], *ends[1]), 1.0)
-    rises = np.where(usable, decreasing_p_value(*ends[1], *ends[0]), 1.0)
-    return falls, rises
+    return decreasing_p_value(*ends[0], *ends[1]), decreasing_p_value(*ends[1], *ends[0])
+
+
+def _welch(comparisons: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Welch's t test; 1 where the runs of neither batch size differ, which tells no spread."""
+    (n_1, mean_1, error_1), (n_2, mean_2, error_2) = (
+        [comparisons[f"{name}_{end}"].to_numpy(np.float64) for name in _TESTED]
+        for end in ("small", "large")
+    )
+    v_1, v_2 = error_1**2, error_2**2
+    spread = v_1 + v_2 > 0
+    total = np.where(spread, v_1 + v_2, 1.0)
+    dof = total**2 / np.where(spread, v_1**2 / (n_1 - 1) + v_2**2 / (n_2 - 1), 1.0)
+    t = (mean_1 - mean_2) / np.sqrt(total)
+    return np.where(spread, stats.t.sf(t, dof), 1.0), np.where(spread, stats.t.cdf(t, dof), 1.0)
 
 
 def _runs_needed(p: Floats, runs: Floats, level: float) -> int | None:

@@ -42,11 +42,11 @@ def runs_see_the_variance(
     below = holm(stats.binom.cdf(missed, n, tolerated))
     worst = rows.iloc[int(np.argmax(share))]
     evidence = (
-        f"The share of intervals that miss the exact variance is at worst {share.max():.1%} of "
+        f"With {runs:,} runs the interval misses the exact variance in up to {share.max():.1%} of "
         f"{worst['repeats']:,} repeats (b = {worst['b']}, t = {worst['step']}, {worst['tensor']}), "
-        f"where the median estimate is {worst['median'] / worst['exact']:.2g} of the exact value; "
-        f"{int((above < alpha).sum())} of {len(rows)} cases are significantly above "
-        f"{tolerated:.0%}, {int((below < alpha).sum())} below."
+        f"and the median estimate there is {worst['median'] / worst['exact']:.2g} of the exact "
+        f"value. Of {len(rows)} cases (a batch size, a step, a layer) {int((above < alpha).sum())} "
+        f"miss it significantly more often than {tolerated:.0%}, {int((below < alpha).sum())} less."
     )
     refuted, confirmed = bool((above < alpha).any()), bool((below < alpha).all())
     verdict: Verdict = "refuted" if refuted else "confirmed" if confirmed else "partly"

@@ -6,7 +6,8 @@ A verdict is always computed by an evaluator from the numbers it is given:
     refuted                      a counter-example, exact or significant after correction for the
                                  whole family of comparisons
     partly                       some parts hold, or some comparisons are decided, none against
-    not tested at this scale     nothing could be decided with the runs at hand
+    not tested at this scale     nothing could be decided with the runs at hand, or only of another
+                                 problem than the paper's
 """
 
 from collections import Counter
@@ -130,14 +131,17 @@ def claims_table(findings: Sequence[Finding]) -> pd.DataFrame:
     return frame.astype({"p_value": "float64", "n_comparisons": "int32", "exact": "bool"})
 
 
-def claims_markdown(findings: Sequence[Finding], headline: str = "The claims, tested") -> str:
-    """The ledger as a Markdown page: headline, count of the verdicts, one row a claim."""
-    counts = Counter(one.verdict for one in findings)
-    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+def claims_markdown(
+    findings: Sequence[Finding], headline: str = "The claims, tested", summary: str | None = None
+) -> str:
+    """The ledger as a Markdown page: headline, summary, one row a claim.
+
+    The default summary is the count of the verdicts (`counted`).
+    """
     lines = [
         f"# {headline}",
         "",
-        f"{len(findings)} claims: {summary or 'none'}.",
+        f"{len(findings)} claims: {counted(findings)}." if summary is None else summary,
         "",
         "| id | claim | place | verdict | evidence | p | comparisons | table |",
         "|---|---|---|---|---|---|---|---|",
@@ -145,7 +149,7 @@ def claims_markdown(findings: Sequence[Finding], headline: str = "The claims, te
     for one in findings:
         evidence = one.evidence
         if one.scale_needed:
-            evidence = f"{evidence} To decide: {one.scale_needed}."
+            evidence = f"{evidence} Needed: {one.scale_needed}."
         cells = (
             one.id,
             one.statement,
@@ -158,6 +162,13 @@ def claims_markdown(findings: Sequence[Finding], headline: str = "The claims, te
         )
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def counted(findings: Sequence[Finding]) -> str:
+    """How many findings have each verdict, in words."""
+    counts = Counter(one.verdict for one in findings)
+    listed = (f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    return ", ".join(listed) or "none"
 
 
 def p_text(one: Finding) -> str:

@@ -34,6 +34,28 @@ def distorted_table(table: pd.DataFrame, alpha: float, sigma: float, seed: int) 
     return _rows("distorted", np.rint(values).astype(np.uint8), labels)
 
 
+def distortion_sweep(
+    table: pd.DataFrame, alpha: float, sigma: float, seed: int, n: int = 5
+) -> tuple[NDArray[np.uint8], dict[tuple[float, float], NDArray[np.float32]]]:
+    """The first ``n`` validation images (n, 28, 28), and distorted by half, once and twice each.
+
+    The grid is {alpha/2, alpha, 2 alpha} x {sigma/2, sigma, 2 sigma}, every cell from the same
+    random fields.
+    """
+    images, _ = _images(table, "validation")
+    swept = {
+        (factor * alpha, other * sigma): distort(
+            images[:n],
+            factor * alpha,
+            other * sigma,
+            np.random.default_rng(seed_sequence(seed, "distortion")),
+        )
+        for factor in (0.5, 1, 2)
+        for other in (0.5, 1, 2)
+    }
+    return images[:n], swept
+
+
 def examples(
     table: pd.DataFrame, split: str, n: int, seed: int, dtype: str = "float32"
 ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:

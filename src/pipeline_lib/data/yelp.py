@@ -144,6 +144,8 @@ SNIPPETS = Corpus(
     polarity={"rotten": NEGATIVE, "fresh": POSITIVE, "plot": None},
     stands_in="one-sentence film reviews (rotten negative, fresh positive; plots left out)",
 )
+FILE_NAMES = tuple(name for corpus in (POLARITY, STARS, SNIPPETS) for name in corpus.file_names)
+"""Files that a mirror folder may supply, the best first."""
 
 
 def load_reviews(

@@ -1,5 +1,6 @@
 """One look for every figure: sizes, colours that read in grey, direct labels, files."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -9,14 +10,18 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from pipeline_lib.artifacts import write_whole
 
 Colour = tuple[float, float, float]
 WIDTH = 7.2  # inches, the text width of a two-column page
+_CHARACTERS = 120  # of small type in a line of that width
 _RC: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -51,9 +56,16 @@ def colours(values: Sequence[int]) -> dict[int, Colour]:
 
 
 def direct_labels(
-    axes: Axes, at: Sequence[float], texts: Sequence[str], colour: Sequence[object]
+    axes: Axes,
+    at: Sequence[float],
+    texts: Sequence[str],
+    colour: Sequence[object],
+    place: float = 1.02,
 ) -> None:
-    """Write ``texts`` at the right edge, level with data values ``at``, pushed apart if needed."""
+    """Write ``texts`` level with data values ``at``, pushed apart if needed.
+
+    They begin at ``place``, a fraction of the width of ``axes``: beside the right edge by default.
+    """
     to_pixels = axes.transData.transform
     heights = [to_pixels((1.0, value))[1] for value in at]
     gap = 11 * axes.figure.dpi / 72
@@ -63,7 +75,7 @@ def direct_labels(
     inverse = axes.transAxes.inverted().transform
     for text, height, shade in zip(texts, heights, colour, strict=True):
         axes.text(
-            1.02,
+            place,
             inverse((0.0, height))[1],
             text,
             color=shade,
@@ -73,11 +85,56 @@ def direct_labels(
         )
 
 
+def band(axes: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, shade: Colour) -> None:
+    """A translucent area between ``low`` and ``high``, without an edge."""
+    axes.fill_between(x, low, high, color=shade, alpha=0.25, lw=0)
+
+
+def unbroken_sizes(table: pd.DataFrame) -> list[int]:
+    """The batch sizes of ``table``, with b and n_diverged, at which no run diverged."""
+    return sorted(set(table["b"].tolist()) - set(table.loc[table["n_diverged"] > 0, "b"]))
+
+
+def lost_runs(table: pd.DataFrame, column: str, space: str = " ") -> list[str]:
+    """A line for each batch size at which runs diverged, with the first ``column`` they missed.
+
+    ``table`` has b, n_runs and n_diverged; ``column`` is ``step``, written as an iteration from 1,
+    or ``epoch``. ``space`` is where the line may be broken.
+    """
+    lines = []
+    for b, rows in table[table["n_diverged"] > 0].groupby("b"):
+        runs, count, first = rows["n_runs"].max(), rows["n_diverged"].max(), rows[column].min()
+        at = f"iteration {first + 1}" if column == "step" else f"epoch {first}"
+        lines.append(f"b = {b}: {count} of {runs} runs diverged,{space}the first by {at}")
+    return lines
+
+
+def key_below(figure: Figure, handles: Sequence[Artist], lines: Sequence[str]) -> None:
+    """A key below the figure with ``lines`` above it, where no curve can be in the way."""
+    text = "\n".join(textwrap.fill(line, _CHARACTERS) for line in lines if line)
+    legend = figure.legend(
+        handles=list(handles),
+        loc="outside lower center",
+        ncols=len(handles),
+        frameon=False,
+        title=text or None,
+        title_fontsize=8,
+    )
+    legend.get_title().set_multialignment("center")
+
+
 def note(runs: int, paper_runs: int, provenance: Mapping[str, Any]) -> str:
     """What a figure was made from, in a line: runs for each b, and examples in the data."""
     rows = provenance.get("n_rows")
-    scale = "" if runs == paper_runs else f" (paper: {paper_runs:,})"
-    return f"{runs:,} runs{scale}" + (f", n = {rows}" if rows else "")
+    return scale_note({"runs": (runs, paper_runs)}) + (f", n = {rows}" if rows else "")
+
+
+def scale_note(numbers: Mapping[str, tuple[int, int]]) -> str:
+    """Numbers of things, such as runs: each here and in the paper, which is named if it differs."""
+    parts = []
+    for what, (here, paper) in numbers.items():
+        parts.append(f"{here:,} {what}" + ("" if here == paper else f" (paper: {paper:,})"))
+    return ", ".join(parts)
 
 
 def save_figure(figure: Figure, paths: Sequence[Path]) -> None:

@@ -9,7 +9,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline_lib.figures.style import WIDTH, Colour, colours, direct_labels, figure_style
+from pipeline_lib.figures.style import (
+    WIDTH,
+    Colour,
+    band,
+    colours,
+    direct_labels,
+    figure_style,
+    lost_runs,
+)
 from pipeline_lib.statistics import FULL, STOCHASTIC
 
 _POINTS = 22  # Monte-Carlo points drawn for each curve, evenly on the logarithmic axis
@@ -54,7 +62,7 @@ def draw(
             exact = theory[(theory["quantity"] == quantity) & (theory["variance"] > 0)]
             for b in drawn:
                 here, truth = estimates[estimates["b"] == b], exact[exact["b"] == b]
-                _band(axes, here, shades[b])
+                band(axes, here["step"] + 1, here["ci_low"], here["ci_high"], shades[b])
                 if known_everywhere:
                     axes.plot(truth["step"] + 1, truth["variance"], color=shades[b])
                     _points(axes, here, shades[b])
@@ -67,24 +75,13 @@ def draw(
             axes.margins(x=0.02)
         panels[0].set_ylabel("variance over runs")
         _key(panels[0], level, known_everywhere, note)
-        _note_missing(panels[1], lost, silent)
+        _note_missing(panels[1], variance, silent)
         figure.canvas.draw()
         direct_labels(
             panels[1], [ends[b] for b in drawn], [f"b = {b}" for b in drawn],
             [shades[b] for b in drawn],
         )  # fmt: skip
     return figure
-
-
-def _band(axes: Axes, estimates: pd.DataFrame, shade: Colour) -> None:
-    axes.fill_between(
-        estimates["step"] + 1,
-        estimates["ci_low"],
-        estimates["ci_high"],
-        color=shade,
-        alpha=0.25,
-        lw=0,
-    )
 
 
 def _points(axes: Axes, estimates: pd.DataFrame, shade: Colour) -> None:
@@ -114,13 +111,10 @@ def _key(axes: Axes, level: float, known_everywhere: bool, note: str) -> None:
     axes.legend(loc="lower left", title=note or None, title_fontsize=8)
 
 
-def _note_missing(axes: Axes, lost: pd.DataFrame, silent: list[int]) -> None:
+def _note_missing(axes: Axes, variance: pd.DataFrame, silent: list[int]) -> None:
     """Say which batch sizes have no curve and why."""
     notes = [f"b = {b}: every example in each batch, variance 0" for b in silent]
-    for b, rows in lost.groupby("b"):
-        runs, count = rows["n_runs"].max(), rows["n_diverged"].max()
-        first = rows["step"].min() + 1
-        notes.append(f"b = {b}: {count} of {runs} runs diverged,\nthe first at iteration {first}")
+    notes += lost_runs(variance, "step", space="\n")
     if notes:
         axes.text(
             0.03, 0.03, "\n".join(notes), transform=axes.transAxes, fontsize=7, color="0.3"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -106,4 +106,16 @@ class LabelledStack(Protocol):
 
     def evaluate(self, x: Tensor, y: Tensor, chunk: int) -> Evaluation:
         """Means over the examples x (n, ...) and y (n, ...), ``chunk`` examples at a time."""
+        ...
+
+
+@runtime_checkable
+class OwnUpdate(Protocol):
+    """A stack with an update of its own, such as Adam's, in place of ``w <- w - rate * gradient``.
+
+    Its `descend` updates in the same way.
+    """
+
+    def update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
+        """Update the weights by their gradients, (R, *shape)."""
         ...

@@ -5,7 +5,7 @@ cannot take. Hand-derived stacks such as `pipeline_lib.models.mlp` are faster.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -82,8 +82,12 @@ class ModuleReplicas:
         return gradients
 
     def descend(self, batch: LabelledBatch, learning_rate: float) -> None:
-        """One step of SGD, ``parameters -= learning_rate * gradients``."""
-        for name, gradient in self.gradients(batch).items():
+        """One step, of SGD unless a subclass has another `update`."""
+        self.update(self.gradients(batch), learning_rate)
+
+    def update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
+        """``parameters -= learning_rate * gradients``."""
+        for name, gradient in gradients.items():
             self.parameters[name].sub_(gradient, alpha=learning_rate)
 
     def descend_through(

@@ -1,0 +1,53 @@
+"""Which tables the ledger reads, from what is configured. Light: workflow rules ask it too."""
+
+from collections.abc import Mapping
+
+from pipeline_lib.settings import Experiment, IterationExperiment, Study
+
+# Under results/{scale}/, without .parquet: the kind of table. Those made for every study, ...
+_ALWAYS = {
+    "theory/scalar_network_degrees": "scalar_degrees",
+    "heavy_tails/repeats": "heavy_tails_repeats",
+}
+# ... and for an experiment of the paper, if one of that name and kind of model is configured.
+_OF_EXPERIMENT: Mapping[tuple[str, str], Mapping[str, str]] = {
+    ("admission", "linear_regression"): {
+        "variance/admission": "variance",
+        "theory/admission": "theory",
+    },
+    ("admission_sweep", "linear_regression"): {"variance/admission_sweep": "variance"},
+    ("teacher_student", "two_layer"): {
+        "variance/teacher_student": "variance",
+        "theory/teacher_student": "theory",
+    },
+    ("mnist", "mlp"): {"metrics/mnist": "metric_summary"},
+    ("mnist_inits", "mlp"): {"variance/mnist_inits": "variance"},
+    ("yelp", "xlnet"): {
+        "variance/yelp": "variance",
+        "variance/yelp_epochs": "epoch_variance",
+        "metrics/yelp": "metric_summary",
+    },
+}
+_OF_FIT = {
+    "theory/admission_sweep": "theory",
+    "theory/admission_sweep_polynomial": "polynomial",
+    "fits/admission_sweep": "fits",
+    "fits/admission_sweep_curves": "fitted_curves",
+}
+
+
+def claimed(study: Study) -> dict[str, Experiment]:
+    """The chosen experiments that claims are about, by name; of the paper's kind of model."""
+    chosen = {name: study.experiments[name] for name in study.chosen}
+    return {name: e for name, e in chosen.items() if (name, e.model.kind) in _OF_EXPERIMENT}
+
+
+def needed_tables(study: Study) -> dict[str, str]:
+    """Tables that the claims are computed from, ``variance/admission``, ..., and their kinds."""
+    tables = dict(_ALWAYS)
+    for name, experiment in claimed(study).items():
+        tables |= _OF_EXPERIMENT[name, experiment.model.kind]
+        fitted = isinstance(experiment, IterationExperiment) and experiment.polynomial is not None
+        if name == "admission_sweep" and fitted:
+            tables |= _OF_FIT
+    return tables

@@ -1,0 +1,252 @@
+"""E5, E6, E7 and E9: MNIST trained in epochs, Figures 3 and 4.
+
+Losses, errors and gaps are compared after equal numbers of epochs, as in the figures; before the
+first epoch all runs share their weights, and nothing is random.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.ordering import (
+    WELCH,
+    best_estimator,
+    decide,
+    neighbours,
+    pairs,
+    signs,
+)
+from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_4, Setting, departures, judged
+from pipeline_lib.claims.verdict import Claim, Finding, finding
+from pipeline_lib.metric_tables import ERROR, GAP, LOSS, TRAINING, VALIDATION
+from pipeline_lib.statistics import ALL, STOCHASTIC
+
+FIRST_GAP = 500  # epochs
+_CURVE = ["init", "epoch", "split", "metric"]
+# Verdicts that rest on a p-value.
+SETTLED = ("confirmed", "refuted", "partly")
+# Where the paper says the opposite of Section 4.2.
+_OTHER_SENTENCE = {
+    "E7": "the abstract (smaller batches, lower loss)",
+    "E9": "Section 1 (smaller batches, better prediction)",
+}
+OTHER_PROBLEM = "The setting here is not the paper's, so this does not decide its claim."
+
+
+def metric_comparisons(
+    metrics: pd.DataFrame, curves: Sequence[tuple[str, str]], first_epoch: int = 1
+) -> pd.DataFrame:
+    """`ordering.neighbours` of a ``metric_summary`` table, for Welch's t tests.
+
+    Args:
+        curves: pairs (split, metric).
+        first_epoch: epochs before it are left out.
+
+    Comparisons of two means that are exactly 0 are left out, as Figure 4b leaves them out.
+    """
+    rows = metrics.astype({"split": str, "metric": str})
+    wanted = pd.Series(list(zip(rows["split"], rows["metric"], strict=True)), rows.index)
+    rows = rows[wanted.isin(list(curves)) & (rows["epoch"] >= first_epoch)]
+    rows = rows.rename(columns={"mean": "variance"}).assign(reliable=True)
+    comparisons = neighbours(rows, series=_CURVE)
+    if comparisons.empty:
+        return comparisons
+    zero = (comparisons["estimate_small"] == 0) & (comparisons["estimate_large"] == 0)
+    return comparisons[~zero].assign(test=WELCH).reset_index(drop=True)
+
+
+def smallest_above_largest(
+    variance: pd.DataFrame,
+    here: Setting,
+    alpha: float = 0.05,
+    stated: Setting = FIGURE_3A,
+    artefact: str | None = None,
+) -> Finding:
+    """E5 from the ``variance`` artefact of `mnist_inits`: whole gradient, two batch sizes.
+
+    Every initial weights at the smaller b against every one at the larger, at each iteration that
+    both record.
+    """
+    claim = CLAIMS["E5"]
+    rows = best_estimator(variance[variance["tensor"] == ALL])
+    rows = rows[rows["quantity"] == STOCHASTIC].rename(columns={"variance": "estimate"})
+    keys = ["step", "quantity", "tensor"]
+    rows = rows.assign(exact=np.nan).astype(dict.fromkeys(keys[1:], str))
+    small, large = (rows[rows["b"] == b] for b in stated.batch_sizes)
+    steps = sorted(set(small["step"]) & set(large["step"]))
+    if not steps:
+        sizes = " and ".join(map(str, stated.batch_sizes))
+        return untested(claim, f"There is no iteration with both b = {sizes}.", f"b = {sizes}")
+    comparisons = pairs(small[small["step"].isin(steps)], large[large["step"].isin(steps)], keys)
+    ordering = decide(comparisons, alpha)
+    least = small.groupby("step")["estimate"].min().loc[steps]
+    most = large.groupby("step")["estimate"].max().loc[steps]
+    ratio = (least / most).dropna()
+    evidence = (
+        f"At {int((ratio > 1).sum())} of {len(steps)} iterations that both record, the smallest of "
+        f"the {small['init'].nunique()} estimates at b = {stated.batch_sizes[0]} is above the "
+        f"largest at b = {stated.batch_sizes[1]}"
+    )
+    if len(ratio):
+        evidence += f"; their ratio is least, {ratio.min():.3g}, at t = {ratio.idxmin()}"
+    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed(stated.runs))
+    return finding(
+        claim,
+        verdict,
+        noted(f"{evidence}. {ordering.describe()}", here, stated),
+        exact=False,
+        n_comparisons=ordering.n_comparisons,
+        p_value=ordering.p_value if verdict in SETTLED else None,
+        scale_needed=needed,
+        artefact=artefact,
+    )
+
+
+def gap_increases(
+    metrics: pd.DataFrame,
+    here: Setting,
+    alpha: float = 0.05,
+    stated: Setting = FIGURE_4,
+    artefact: str | None = None,
+) -> Finding:
+    """E6 from the ``metric_summary`` artefact of `mnist`: the gap from epoch 500 on.
+
+    Where no epoch is that late, the order at the epochs that there are is given as evidence alone.
+    """
+    last = int(metrics["epoch"].max())
+    late = last >= FIRST_GAP
+    comparisons = metric_comparisons(metrics, [("distorted", GAP)], FIRST_GAP if late else 1)
+    ordering = decide(comparisons, alpha, "increasing")
+    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed(stated.runs))
+    first = ""
+    if not late:
+        verdict = "not tested at this scale"
+        first = f"Training ends after {last:,} epochs; the claim begins at {FIRST_GAP}. "
+    evidence = f"{first}After {span(comparisons)} the gap {_tally(comparisons, alpha)}."
+    return finding(
+        CLAIMS["E6"],
+        verdict,
+        noted(evidence, here, stated),
+        exact=False,
+        n_comparisons=ordering.n_comparisons,
+        p_value=ordering.p_value if verdict in SETTLED else None,
+        scale_needed=needed,
+        artefact=artefact,
+    )
+
+
+def training_loss_decreases(
+    metrics: pd.DataFrame,
+    here: Setting,
+    alpha: float = 0.05,
+    stated: Setting = FIGURE_4,
+    artefact: str | None = None,
+) -> Finding:
+    """E7 from the ``metric_summary`` artefact of `mnist`; the verdict is on Section 4.2."""
+    return _decreases(CLAIMS["E7"], metrics, [(TRAINING, LOSS)], here, alpha, stated, artefact)
+
+
+def errors_decrease(
+    metrics: pd.DataFrame,
+    here: Setting,
+    alpha: float = 0.05,
+    stated: Setting = FIGURE_4,
+    artefact: str | None = None,
+) -> Finding:
+    """E9 from the ``metric_summary`` artefact of `mnist`; the verdict is on Section 4.2."""
+    curves = [(TRAINING, ERROR), (VALIDATION, ERROR)]
+    return _decreases(CLAIMS["E9"], metrics, curves, here, alpha, stated, artefact)
+
+
+def tallies(comparisons: pd.DataFrame, alpha: float) -> str:
+    """By split and metric: in how many comparisons the mean falls with b, rises, or is open."""
+    settled = signs(comparisons, alpha)
+    curves = comparisons["split"] + " " + comparisons["metric"]
+    return "; ".join(
+        f"{name} {_counts(settled[(curves == name).to_numpy()])}" for name in curves.unique()
+    )
+
+
+def _decreases(
+    claim: Claim,
+    metrics: pd.DataFrame,
+    curves: Sequence[tuple[str, str]],
+    here: Setting,
+    alpha: float,
+    stated: Setting,
+    artefact: str | None,
+) -> Finding:
+    comparisons = metric_comparisons(metrics, curves)
+    if comparisons.empty:
+        lack = "two batch sizes and an epoch after the first"
+        return untested(claim, "There are no two means to compare.", lack)
+    ordering = decide(comparisons, alpha)
+    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed(stated.runs))
+    evidence = (
+        f"From b to the next larger b, after {span(comparisons)}, the "
+        f"{tallies(comparisons, alpha)}. "
+        f"{_side(claim, ordering.n_for, ordering.n_against)}"
+    )
+    return finding(
+        claim,
+        verdict,
+        noted(evidence, here, stated),
+        exact=False,
+        n_comparisons=ordering.n_comparisons,
+        p_value=ordering.p_value if verdict in SETTLED else None,
+        scale_needed=needed,
+        artefact=artefact,
+    )
+
+
+def _side(claim: Claim, n_for: int, n_against: int) -> str:
+    """Which of the paper's two sentences the settled comparisons agree with."""
+    text = "Section 4.2 (a decreasing function of b)"
+    other = _OTHER_SENTENCE[claim.id]
+    if n_for and n_against:
+        return f"Some agree with {text}, some with {other}."
+    if not n_for and not n_against:
+        return f"None is significant, so nothing speaks for {text} or for {other}."
+    return f"All that are settled agree with {text if n_for else other}."
+
+
+def _tally(comparisons: pd.DataFrame, alpha: float) -> str:
+    return f"{_counts(signs(comparisons, alpha))}, from b to the next larger b"
+
+
+def _counts(settled: NDArray[np.int8]) -> str:
+    falls, rises = int((settled > 0).sum()), int((settled < 0).sum())
+    return (
+        f"falls in {falls:,}, rises in {rises:,} and is open in {settled.size - falls - rises:,} "
+        f"of {settled.size:,} comparisons"
+    )
+
+
+def span(comparisons: pd.DataFrame) -> str:
+    """How many epochs are compared, and which."""
+    if comparisons.empty:
+        return "no epoch"
+    epochs = sorted(comparisons["epoch"].unique())
+    if len(epochs) == 1:
+        return f"{epochs[0]:,} epochs"
+    return f"{epochs[0]:,} to {epochs[-1]:,} epochs ({len(epochs):,} evaluations)"
+
+
+def noted(evidence: str, here: Setting, stated: Setting) -> str:
+    """The evidence, with a warning if it is about another problem than the paper's."""
+    return f"{evidence} {OTHER_PROBLEM}" if departures(here, stated) else evidence
+
+
+def untested(claim: Claim, evidence: str, needed: str) -> Finding:
+    """The finding where there is nothing to compare."""
+    return finding(
+        claim,
+        "not tested at this scale",
+        evidence,
+        exact=False,
+        n_comparisons=0,
+        scale_needed=needed,
+    )

@@ -1,0 +1,108 @@
+"""E8: whether the order of the validation loss ends where the network over-fits (Figure 4a)."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.epochs import SETTLED, metric_comparisons, noted, untested
+from pipeline_lib.claims.ordering import WELCH, decide, signs
+from pipeline_lib.claims.setting import FIGURE_4, Setting, departures, judged, shortfalls
+from pipeline_lib.claims.verdict import Finding, Verdict, finding
+from pipeline_lib.metric_tables import LOSS, TRAINING, VALIDATION
+
+_CURVE = ["init", "b"]
+
+
+def overfitted(metrics: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+    """The (init, b, epoch) at which the mean validation loss has risen and that of training fallen.
+
+    Both since the epoch of the smallest mean validation loss. The rise is significant by Welch's t
+    test, Holm-adjusted over all later epochs and batch sizes, at alpha divided by the number of
+    epochs, since the smallest mean is chosen among so many. The two means are of the same runs;
+    losses of a run that move together make the test err on the safe side.
+    """
+    losses = metrics[(metrics["metric"] == LOSS)].astype({"split": str})
+    training, validation = (
+        losses[losses["split"] == name].set_index([*_CURVE, "epoch"])
+        for name in (TRAINING, VALIDATION)
+    )
+    validation = validation.join(training["mean"].rename("training"), how="inner").reset_index()
+    validation = validation.dropna(subset="mean")
+    lowest = validation.loc[validation.groupby(_CURVE)["mean"].idxmin()]
+    later = validation.merge(lowest, on=_CURVE, suffixes=("_small", "_large"))
+    later = later[later["epoch_small"] > later["epoch_large"]]
+    tests = later.rename(columns={f"mean_{end}": f"estimate_{end}" for end in ("small", "large")})
+    tests = tests.assign(test=WELCH)
+    for end in ("small", "large"):
+        tests = tests.assign(**{f"exact_{end}": np.nan, f"reliable_{end}": True})
+    risen = signs(tests, alpha / max(validation["epoch"].nunique(), 1)) > 0
+    over = later[risen & (later["training_small"] < later["training_large"]).to_numpy()]
+    return over.rename(columns={"epoch_small": "epoch"})[[*_CURVE, "epoch"]].reset_index(drop=True)
+
+
+def validation_loss_stops(
+    metrics: pd.DataFrame,
+    here: Setting,
+    alpha: float = 0.05,
+    stated: Setting = FIGURE_4,
+    artefact: str | None = None,
+) -> Finding:
+    """E8 from the ``metric_summary`` artefact of `mnist`.
+
+    Neighbouring batch sizes are compared where both over-fit, and where neither does, each as one
+    family. Confirmed if some comparison of the first goes against the order and all that are
+    settled of the second keep it; refuted if all of the first keep it.
+    """
+    claim = CLAIMS["E8"]
+    over = overfitted(metrics, alpha)
+    comparisons = metric_comparisons(metrics, [(VALIDATION, LOSS)])
+    small, large = (_holds(comparisons, f"b_{end}", over) for end in ("small", "large"))
+    during = decide(comparisons[small & large], alpha)
+    before = decide(comparisons[~small & ~large], alpha)
+    if not during.n_comparisons:
+        return untested(
+            claim,
+            f"Over-fitting, a validation loss significantly above its minimum with a training loss "
+            f"still lower than there, is seen at {len(over)} of {_points(metrics)} points (a batch "
+            "size at an epoch), never with two neighbouring batch sizes at the same epoch.",
+            "; ".join(
+                ["training that over-fits", *departures(here, stated), *shortfalls(here, stated)]
+            ),
+        )
+    keeps_before = before.n_for > 0 and before.n_against == 0
+    found: Verdict = "not tested at this scale"
+    if during.n_against:
+        found = "confirmed" if keeps_before else "partly"
+    elif during.n_for == during.n_comparisons:
+        found = "refuted"
+    verdict, needed = judged(found, here, stated, during.scale_needed(stated.runs))
+    p_value = during.p_against if during.n_against else during.p_for
+    evidence = (
+        "Where neighbouring batch sizes both over-fit, the first time after epoch "
+        f"{over['epoch'].min():,}, the validation loss falls from b to the next larger b in "
+        f"{during.n_for:,} of {during.n_comparisons:,} comparisons and rises in "
+        f"{during.n_against:,}; where neither does, it falls in {before.n_for:,} of "
+        f"{before.n_comparisons:,} and rises in {before.n_against:,}."
+    )
+    return finding(
+        claim,
+        verdict,
+        noted(evidence, here, stated),
+        exact=False,
+        n_comparisons=during.n_comparisons + before.n_comparisons,
+        p_value=p_value if verdict in SETTLED else None,
+        scale_needed=needed,
+        artefact=artefact,
+    )
+
+
+def _holds(comparisons: pd.DataFrame, size: str, over: pd.DataFrame) -> NDArray[np.bool_]:
+    if comparisons.empty:
+        return np.zeros(0, np.bool_)
+    keys = pd.MultiIndex.from_frame(comparisons[["init", size, "epoch"]])
+    return np.asarray(keys.isin(pd.MultiIndex.from_frame(over)))
+
+
+def _points(metrics: pd.DataFrame) -> int:
+    return len(metrics[[*_CURVE, "epoch"]].drop_duplicates())

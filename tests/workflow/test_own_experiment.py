@@ -1,0 +1,124 @@
+"""The example of an experiment of one's own, run from a folder outside the checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_workflow import NOTHING, copy_of, jobs
+
+from pipeline_lib.artifacts import read_provenance, read_table
+
+pytest.importorskip("sklearn")
+
+NAME = "digits_residual_adam"
+ONLY_ONE = ("--config", "scale=smoke", f"only=[{NAME}]")
+
+
+def snakemake(checkout: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command of the example's README."""
+    command = ["snakemake", "--cores", "2", "--snakefile", str(checkout / "Snakefile")]
+    return subprocess.run(
+        [sys.executable, "-m", *command, "--configfile", "config.yaml", *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def places(repository, tmp_path_factory) -> tuple[Path, Path]:
+    """A checkout, and beside it a user's folder in which one experiment of the example has run."""
+    root = tmp_path_factory.mktemp("own")
+    checkout = copy_of(repository, root / "checkout")
+    folder = root / "mine"
+    shutil.copytree(
+        repository / "examples/digits", folder, ignore=shutil.ignore_patterns(".*", "results")
+    )
+    done = snakemake(checkout, folder, *ONLY_ONE)
+    assert done.returncode == 0, done.stderr
+    return checkout, folder
+
+
+def test_an_experiment_leaves_its_tables_figure_and_verdict(places) -> None:
+    checkout, folder = places
+    results = folder / "results/smoke"
+    path = results / f"variance/{NAME}.parquet"
+    variance = read_table(path, "variance")
+    assert set(variance["b"]) == {8, 32}
+    assert set(variance["n_runs"]) == {8}
+    assert read_provenance(path)["n_rows"] == 96
+    whole = variance[variance["tensor"] == "all"]
+    assert whole["step"].max() >= 9
+    assert (whole["variance"] > 0).all()
+    metrics = read_table(results / f"metrics/{NAME}.parquet", "metric_summary")
+    assert set(metrics["split"]) == {"training", "validation"}
+    verdict = read_table(results / f"verdicts/{NAME}.parquet", "claims")
+    assert verdict["verdict"].item() != "refuted"
+    assert verdict["n_comparisons"].item() == 3  # steps 0, 1 and 2 of both sizes
+    assert NAME in (results / f"verdicts/{NAME}.md").read_text()
+    for kind in ("svg", "png"):
+        assert (results / f"figures/{NAME}_variance.{kind}").stat().st_size > 10_000
+    assert not (checkout / "results").exists()
+
+
+def test_the_whole_example_is_its_own_experiments_and_nothing_of_the_paper(places) -> None:
+    done = snakemake(*places, "--dry-run", "--forceall")
+    counted = jobs(done.stdout + done.stderr)
+    each = ("draw_module_weights", "aggregate_variance", "summarise_metrics")
+    each += ("gradient_variance", "decide_ordering")
+    assert {name: counted.pop(name) for name in each} == dict.fromkeys(each, 4)
+    assert counted == {"train_module_block": 12, "all": 1, "total": 33}
+
+
+def test_nothing_is_done_again_although_the_checkout_has_moved(places) -> None:
+    checkout, folder = places
+    moved = checkout.rename(checkout.with_name("moved"))
+    try:
+        for _ in range(2):
+            done = snakemake(moved, folder, "--dry-run", *ONLY_ONE)
+            assert NOTHING in done.stdout + done.stderr, done.stdout
+    finally:
+        moved.rename(checkout)
+
+
+@pytest.mark.parametrize(
+    ("edited", "again"),
+    [
+        ("mine/digits_study/networks.py", "draw_module_weights"),
+        ("checkout/src/pipeline_lib/optim.py", "train_module_block"),
+    ],
+)
+def test_edited_code_reruns_what_depends_on_it(places, edited, again) -> None:
+    checkout, folder = places
+    path = checkout.parent / edited
+    original = path.read_text()
+    path.write_text(original + "\n# edited\n")
+    try:
+        done = snakemake(checkout, folder, "--dry-run", *ONLY_ONE)
+    finally:
+        path.write_text(original)
+    counted = jobs(done.stdout + done.stderr)
+    assert counted[again] >= 1
+    assert counted["train_module_block"] == 2
+
+
+def test_a_module_that_keeps_state_is_refused_before_training(places, tmp_path) -> None:
+    checkout, folder = places
+    mine = tmp_path / "mine"
+    shutil.copytree(folder, mine, ignore=shutil.ignore_patterns(".snakemake", "results", "logs"))
+    network = mine / "digits_study/networks.py"
+    text = network.read_text()
+    assert "nn.GroupNorm(2, channels)" in text
+    network.write_text(text.replace("nn.GroupNorm(2, channels)", "nn.BatchNorm2d(channels)"))
+    done = snakemake(checkout, mine, *ONLY_ONE)
+    assert done.returncode != 0
+    log = (mine / f"logs/smoke/weights/{NAME}.0.log").read_text()
+    assert "2.layers.1 is a BatchNorm2d with running statistics" in log
+    assert "Traceback" not in log
+    assert not list((mine / "results").rglob("*.parquet"))

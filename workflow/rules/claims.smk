@@ -1,0 +1,67 @@
+# The ledger: every claim of the paper, tested with what the study made.
+
+from pipeline_lib.claims.artefacts import claimed, needed_tables
+
+CLAIMED = claimed(study)
+CLAIMS_MODULES = (
+    "artefacts",
+    "batch_dependence",
+    "catalogue",
+    "enumeration",
+    "epochs",
+    "experiments",
+    "ledger",
+    "linear_exact",
+    "linear_theory",
+    "network_theory",
+    "ordering",
+    "overfitting",
+    "reviews",
+    "setting",
+    "tails",
+    "verdict",
+)
+
+
+localrules:
+    claims,
+
+
+rule claims:
+    """Evaluate every claim; those whose experiments are not configured are listed as not tested."""
+    input:
+        tables=expand(f"{RESULTS}/{{table}}.parquet", table=needed_tables(study)),
+        admissions=(
+            [f"{RESULTS}/data/admissions.parquet"] if "admission" in CLAIMED else []
+        ),
+        weights=expand(
+            WEIGHTS,
+            experiment=[name for name in CLAIMED if name == "admission"],
+            init=0,
+        ),
+        reviews=[f"{RESULTS}/data/yelp.json"] if "yelp" in CLAIMED else [],
+        code=modules(
+            *(f"claims/{name}" for name in CLAIMS_MODULES),
+            "inference",
+            "theory/linear_regression",
+            "theory/polynomial",
+            "theory/scalar_network",
+            "theory/wick",
+            "data/admissions",
+        ),
+    output:
+        table=f"{RESULTS}/claims.parquet",
+        page=f"{RESULTS}/claims.md",
+    log:
+        f"{LOGS}/claims.log",
+    benchmark:
+        f"{BENCHMARKS}/claims.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        settings=digest(
+            {name: dataclasses.asdict(one) for name, one in CLAIMED.items()}
+            | {"network": scalar_settings()}
+        ),
+    script:
+        "../scripts/claims.py"

@@ -1,0 +1,18 @@
+# What the study costs, before a job is submitted: `snakemake --cores 1 plan`.
+
+
+localrules:
+    plan,
+
+
+rule plan:
+    """Print the training jobs of the chosen scale with their time, memory and storage."""
+    input:
+        schema=str(SCHEMA),
+        code=modules("cost", "plan"),
+    log:
+        f"{LOGS}/plan.log",
+    conda:
+        "../../envs/pipeline.yaml"
+    script:
+        "../scripts/plan.py"

@@ -1,0 +1,134 @@
+# The report: every figure, and tables as pages. `make report` builds it. Snakemake lists
+# categories by the alphabet, so their names start with their place.
+
+
+report: "../report/workflow.rst"
+
+
+localrules:
+    report_items,
+    claims_page,
+    scalar_degrees_page,
+    polynomial_degrees_page,
+    efficiency_page,
+
+
+PAGES = f"{RESULTS}/pages"
+TABLE_PAGE = modules("pages/table_page") + [
+    f"src/pipeline_lib/pages/table_page.{kind}" for kind in ("html", "css", "js")
+]
+
+
+rule report_items:
+    """Everything that the report shows."""
+    input:
+        rules.all.input,
+        expand(
+            f"{PAGES}/{{page}}.html",
+            page=["claims", "scalar_degrees", "polynomial_degrees", "efficiency"],
+        ),
+
+
+rule claims_page:
+    """The ledger of claims as a page that can be searched."""
+    input:
+        claims=f"{RESULTS}/claims.parquet",
+        code=modules("claims/page") + TABLE_PAGE,
+    output:
+        report(
+            f"{PAGES}/claims.html",
+            caption="../report/claims.rst",
+            category="5 Claims",
+            labels={"table": "the paper's claims, tested"},
+        ),
+    log:
+        f"{LOGS}/pages/claims.log",
+    benchmark:
+        f"{BENCHMARKS}/pages/claims.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        scale=study.scale,
+        commit=commit,
+    script:
+        "../scripts/claims_page.py"
+
+
+rule scalar_degrees_page:
+    """Exact degrees of the network of one unit a layer as a page."""
+    input:
+        degrees=f"{RESULTS}/theory/scalar_network_degrees.parquet",
+        code=modules("pages/exact_tables") + TABLE_PAGE,
+    output:
+        report(
+            f"{PAGES}/scalar_degrees.html",
+            caption="../report/scalar_degrees.rst",
+            category="6 Exact theory",
+            labels={"table": "degrees, one unit a layer"},
+        ),
+    log:
+        f"{LOGS}/pages/scalar_degrees.log",
+    benchmark:
+        f"{BENCHMARKS}/pages/scalar_degrees.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        settings=scalar_settings("run_counts", "repeats", "max_step"),
+        scale=study.scale,
+        commit=commit,
+    script:
+        "../scripts/scalar_degrees_page.py"
+
+
+rule polynomial_degrees_page:
+    """Exact polynomials of linear regression, one a row, as a page."""
+    input:
+        polynomials=f"{RESULTS}/theory/admission_sweep_polynomial.parquet",
+        code=modules("pages/exact_tables") + TABLE_PAGE,
+    output:
+        report(
+            f"{PAGES}/polynomial_degrees.html",
+            caption="../report/polynomial_degrees.rst",
+            category="6 Exact theory",
+            labels={"table": "polynomials, linear regression"},
+        ),
+    log:
+        f"{LOGS}/pages/polynomial_degrees.log",
+    benchmark:
+        f"{BENCHMARKS}/pages/polynomial_degrees.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        scale=study.scale,
+        commit=commit,
+    script:
+        "../scripts/polynomial_degrees_page.py"
+
+
+rule efficiency_page:
+    """What one run of the Rao-Blackwell estimate is worth, as a page."""
+    input:
+        efficiency=expand(
+            f"{RESULTS}/variance/{{experiment}}_efficiency.parquet",
+            experiment=WITH_THEORY,
+        ),
+        code=modules("pages/exact_tables") + TABLE_PAGE,
+    output:
+        report(
+            f"{PAGES}/efficiency.html",
+            caption="../report/efficiency.rst",
+            category="6 Exact theory",
+            labels={"table": "worth of one run"},
+        ),
+    log:
+        f"{LOGS}/pages/efficiency.log",
+    benchmark:
+        f"{BENCHMARKS}/pages/efficiency.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        experiments=WITH_THEORY,
+        scale=study.scale,
+        commit=commit,
+    script:
+        "../scripts/efficiency_page.py"

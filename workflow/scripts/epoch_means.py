@@ -1,0 +1,12 @@
+"""Average the variances of one experiment over the steps of each epoch."""
+
+from pathlib import Path
+
+from pipeline_lib.artifacts import read_provenance, read_table, write_table
+from pipeline_lib.epoch_means import epoch_variances
+from pipeline_lib.logs import job_log
+
+with job_log(snakemake.log[0]):
+    path = Path(snakemake.input.variance)
+    table = epoch_variances(read_table(path, "variance"), snakemake.params.confidence_level)
+    write_table(Path(snakemake.output[0]), table, "epoch_variance", read_provenance(path))

@@ -1,0 +1,23 @@
+"""Draw the variance from several initial weights: Figure 3a."""
+
+from pathlib import Path
+
+from pipeline_lib.artifacts import read_table
+from pipeline_lib.figures.initial_weights import draw
+from pipeline_lib.figures.style import save_figure, scale_note
+from pipeline_lib.logs import job_log
+
+with job_log(snakemake.log[0]):
+    params = snakemake.params
+    figure = draw(
+        read_table(Path(snakemake.input.variance), "variance"),
+        scale_note(
+            {
+                "initial weights": (params.inits, params.paper_inits),
+                "runs from each": (params.runs, params.paper_runs),
+                "epochs": (params.epochs, params.paper_epochs),
+                "training images": (params.examples, params.paper_examples),
+            }
+        ),
+    )
+    save_figure(figure, [Path(path) for path in snakemake.output])

@@ -1,0 +1,18 @@
+"""Merge the metrics of one experiment's blocks into means over runs with confidence intervals."""
+
+from pathlib import Path
+
+from pipeline_lib.artifacts import read_provenance, write_table
+from pipeline_lib.logs import job_log
+from pipeline_lib.metric_tables import metric_summary, read_metrics
+
+with job_log(snakemake.log[0]):
+    paths = [Path(path) for path in snakemake.input.metrics]
+    expected = {
+        "experiment": snakemake.wildcards.experiment,
+        "config": snakemake.params.config_digest,
+    }
+    table = metric_summary(read_metrics(paths, expected), snakemake.params.confidence_level)
+    first = read_provenance(paths[0])
+    shared = {key: first[key] for key in ("source", "data_sha256", "n_rows", "backend")}
+    write_table(Path(snakemake.output[0]), table, "metric_summary", {**expected, **shared})

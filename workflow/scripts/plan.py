@@ -1,0 +1,10 @@
+"""Print what the training jobs of the study cost."""
+
+from pathlib import Path
+
+from pipeline_lib.config import load_study
+from pipeline_lib.logs import job_log
+from pipeline_lib.plan import plan_text
+
+with job_log(snakemake.log[0]):
+    print(plan_text(load_study(snakemake.config, Path(snakemake.input.schema))))

@@ -1,0 +1,24 @@
+"""Draw losses or errors against the epoch: Figures 4a and 4b."""
+
+from pathlib import Path
+
+from pipeline_lib.artifacts import read_table
+from pipeline_lib.figures.style import save_figure, scale_note
+from pipeline_lib.figures.training_curves import draw_curves
+from pipeline_lib.logs import job_log
+
+with job_log(snakemake.log[0]):
+    params = snakemake.params
+    figure = draw_curves(
+        read_table(Path(snakemake.input.metrics), "metric_summary"),
+        params.metric,
+        params.confidence_level,
+        scale_note(
+            {
+                "runs": (params.runs, params.paper_runs),
+                "epochs": (params.epochs, params.paper_epochs),
+                "training images": (params.examples, params.paper_examples),
+            }
+        ),
+    )
+    save_figure(figure, [Path(path) for path in snakemake.output])
