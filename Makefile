@@ -43,6 +43,7 @@ check: $(INSTALLED) ## linters, formatters and types
 bench: $(INSTALLED) $(JAX_INSTALLED) ## measure the speed, as ratios within one run
 	$(VENV)/bin/python bench/bench_linear.py
 	$(VENV)/bin/python bench/bench_two_layer.py --jax-python $(JAX_VENV)/bin/python
+	$(VENV)/bin/python bench/bench_mlp.py
 	$(VENV)/bin/python bench/bench_workflow.py
 
 lock: $(INSTALLED) ## resolve envs/requirements.in anew

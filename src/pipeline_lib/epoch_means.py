@@ -17,7 +17,8 @@ def epoch_variances(variance: pd.DataFrame, level: float) -> pd.DataFrame:
     the same runs and are correlated, and no artefact holds moments across steps. So ``std_error``
     is the mean of the steps' standard errors: no correlation gives more (Cauchy-Schwarz), and it is
     exact if a run keeps its place in every step. ``ci_low`` and ``ci_high`` are the normal interval
-    at ``level``, cut at 0. Numbers are missing if those of any step of the epoch are.
+    at ``level`` of the logarithm (by the delta method), since a variance is positive and its
+    estimate skewed. Numbers are missing if those of any step of the epoch are.
     """
     columns = [*_KEY, "n_runs", "n_diverged", *_SUMMED]
     groups = variance[columns].groupby(_KEY, sort=True, observed=True)
@@ -28,7 +29,9 @@ def epoch_variances(variance: pd.DataFrame, level: float) -> pd.DataFrame:
     complete = groups[_SUMMED].count().eq(table["n_steps"], axis=0)
     means = groups[_SUMMED].mean().where(complete)
     table[_SUMMED] = means
-    half = norm.isf((1 - level) / 2) * means["std_error"]
-    table["ci_low"] = np.maximum(means["variance"] - half, 0)
-    table["ci_high"] = means["variance"] + half
+    with np.errstate(invalid="ignore"):  # a variance of 0 has no scatter either
+        half = norm.isf((1 - level) / 2) * means["std_error"] / means["variance"]
+    factor = np.exp(half.where(means["variance"] != 0, 0.0))
+    table["ci_low"] = means["variance"] / factor
+    table["ci_high"] = means["variance"] * factor
     return pd.DataFrame(table.reset_index()[SCHEMAS["epoch_variance"].names])

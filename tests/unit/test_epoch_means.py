@@ -36,7 +36,8 @@ def test_means_and_errors_of_an_epoch_are_those_of_the_runs(tmp_path) -> None:
     assert_allclose(table.loc[0, "variance"], of_runs.mean(), rtol=1e-12)
     error = of_runs.std(ddof=1) / 50**0.5
     assert_allclose(table.loc[0, "std_error"], error, rtol=1e-12)
-    ends = of_runs.mean() + norm.ppf(0.975) * error * np.array([-1, 1])
+    mean = of_runs.mean()
+    ends = mean * np.exp(norm.ppf(0.975) * error / mean * np.array([-1, 1]))
     assert_allclose(table.loc[0, ["ci_low", "ci_high"]].astype(float), ends, rtol=1e-12)
     assert_array_equal(table["n_steps"], 2)
     assert_array_equal(table["n_runs"], 50)

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Install Slurm from Debian's packages (root; bookworm has 22.05). Nothing else in this folder installs
+# anything. Where a real Slurm is configured already this refuses to touch it.
+set -euo pipefail
+packages=(munge slurmctld slurmd slurm-client)
+
+[ "$(id -u)" = 0 ] || { echo "error: packages are installed by root; allowed: root" >&2; exit 1; }
+if [ -e /etc/slurm/slurm.conf ] && [ ! -L /etc/slurm/slurm.conf ]; then
+  echo "error: /etc/slurm/slurm.conf exists; the test cluster needs a machine without Slurm" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+sinfo --version 2>/dev/null || dpkg-query -W -f '${Package} ${Version}\n' slurmctld

@@ -1,0 +1,142 @@
+"""What goes wrong on clusters, done to a real Slurm: nothing is lost and nothing is wrong.
+
+Every test disturbs a run of the study, lets it end or runs the same command again, and compares
+all artefacts with those of an undisturbed run without Slurm, value by value.
+"""
+
+import re
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from study_checkout import QUICK_LOOKS, TARGET, Checkout, differences
+from virtual_cluster import Job, VirtualCluster, output_of, wait_until
+
+SLURM = ("--profile", "slurm", *QUICK_LOOKS)
+NOTHING = "Nothing to be done"
+
+
+def start_and_wait_for_training(
+    checkout: Checkout, cluster: VirtualCluster, options: tuple[str, ...] = SLURM
+) -> tuple[subprocess.Popen[str], Job]:
+    """Snakemake and its job, which holds both blocks, once both train."""
+    process = checkout.start(TARGET, options=options)
+    wait_until(lambda: len(checkout.block_logs) == 2, 60, "both blocks train")
+    (job,) = cluster.running()
+    return process, job
+
+
+def assert_undisturbed(checkout: Checkout, undisturbed: dict[str, object]) -> None:
+    """The same command finds nothing to do, and every artefact is as it should be."""
+    assert checkout.run(TARGET, options=SLURM) == 0, checkout.output
+    assert NOTHING in checkout.output
+    assert differences(checkout.artefacts(), undisturbed) == []
+
+
+def test_a_cancelled_job_is_submitted_again(cluster, checkout, undisturbed):
+    process, job = start_and_wait_for_training(checkout, cluster)
+    output_of("scancel", job.number)
+    assert checkout.finish(process) == 0, checkout.output
+    assert [job.state for job in cluster.jobs()] == ["CANCELLED", "COMPLETED"]
+    assert_undisturbed(checkout, undisturbed)
+
+
+def test_a_job_over_its_time_gets_twice_the_time(cluster, checkout, undisturbed):
+    process, job = start_and_wait_for_training(checkout, cluster)
+    # Limits are whole minutes; the end of this one is moved to now instead of waiting for it.
+    output_of("scontrol", "update", f"JobId={job.number}", "EndTime=now")
+    assert checkout.finish(process) == 0, checkout.output
+    first, second = cluster.jobs()
+    assert (first.state, second.state) == ("TIMEOUT", "COMPLETED")
+    assert second.minutes == 2 * job.minutes
+    assert_undisturbed(checkout, undisturbed)
+
+
+def test_a_job_over_its_memory_gets_more(cluster, checkout, undisturbed):
+    little = "train_block:mem_mb=120 * 16 ** (attempt - 1)"
+    options = (*SLURM, "--set-resources", "train_block:cpus_per_task=1", little)
+    assert checkout.run(TARGET, options=options) == 0, checkout.output
+    first, second = cluster.jobs()
+    assert (first.state, second.state) == ("FAILED", "COMPLETED")
+    assert "exceeded memory limit" in checkout.output
+    assert_undisturbed(checkout, undisturbed)
+
+
+def test_a_job_whose_node_dies_runs_again_on_another(cluster, checkout, undisturbed):
+    process, job = start_and_wait_for_training(checkout, cluster)
+    cluster.crash(job.node)
+    assert checkout.finish(process) == 0, checkout.output
+    (again,) = cluster.jobs()
+    assert again.fields["Restarts"] == "1"
+    assert again.state == "COMPLETED"
+    assert again.node != job.node
+    assert_undisturbed(checkout, undisturbed)
+
+
+def test_the_controller_is_killed_and_started_again(cluster, checkout, undisturbed):
+    """Within the ten seconds for which Slurm's commands try again.
+
+    Without accounting the plugin does not survive a longer absence at the moment when it looks: it
+    turns to sacct, which knows nothing, and then waits for ever (see the README).
+    """
+    process, _ = start_and_wait_for_training(checkout, cluster)
+    snakemake = psutil.Process(process.pid)
+
+    def asks_for_states() -> bool:
+        return any(child.name() in ("scontrol", "squeue") for child in snakemake.children())
+
+    cluster.kill_controller()
+    wait_until(asks_for_states, 60, "a look at the jobs without a controller")
+    time.sleep(3)
+    cluster.start_controller()
+    assert checkout.finish(process) == 0, checkout.output
+    assert [job.state for job in cluster.jobs()] == ["COMPLETED"]
+    assert_undisturbed(checkout, undisturbed)
+
+
+@pytest.mark.parametrize("orphan", ["cancelled", "left_running"])
+def test_snakemake_is_killed_and_started_again(cluster, checkout, undisturbed, orphan):
+    """With the job that is left behind ended, or beside the new one and writing the same files."""
+    process, job = start_and_wait_for_training(checkout, cluster)
+    process.send_signal(signal.SIGKILL)
+    checkout.finish(process)
+    # Slurm's job outlives it. The name of a run's jobs is the first thing that the plugin prints.
+    assert [job.number] == [job.number for job in cluster.running()]
+    (name,) = re.findall(r"SLURM run ID: (\S+)", checkout.output)
+    assert name == job.fields["JobName"]
+    if orphan == "cancelled":
+        output_of("scancel", "--name", name)
+    else:
+        # It must not end too early: it goes on when the second job has started beside it.
+        output_of("scontrol", "suspend", job.number)
+    assert checkout.run(TARGET, options=SLURM) != 0
+    assert "--unlock" in checkout.output
+    assert checkout.run(TARGET, options=("--unlock",)) == 0, checkout.output
+    process = checkout.start(TARGET, options=SLURM)
+    if orphan == "left_running":
+        wait_until(lambda: len(cluster.running()) == 1, 60, "a second job")
+        output_of("scontrol", "resume", job.number)
+    assert checkout.finish(process) == 0, checkout.output
+    first, second = cluster.jobs()
+    assert first.state == {"cancelled": "CANCELLED", "left_running": "COMPLETED"}[orphan]
+    assert second.state == "COMPLETED"
+    assert_undisturbed(checkout, undisturbed)
+
+
+def test_a_full_disk_leaves_no_part_of_a_file(cluster, checkout, undisturbed):
+    runs = checkout.results / "runs"
+    runs.mkdir()
+    # Room for the folders and the smallest tables, not for the statistics of a block.
+    output_of("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(runs))
+    try:
+        assert checkout.run(TARGET, options=(*SLURM, "--retries", "0")) != 0
+        assert "No space left on device" in "".join(log.read_text() for log in checkout.block_logs)
+        left = [path.name for path in runs.rglob("*") if path.is_file()]
+    finally:
+        output_of("umount", str(runs))
+    assert left == []
+    assert not (checkout.folder / TARGET).exists()
+    assert checkout.run(TARGET, options=SLURM) == 0, checkout.output
+    assert_undisturbed(checkout, undisturbed)

@@ -1,0 +1,46 @@
+"""The smoke study through Slurm: GPU jobs on several nodes, the same values as without Slurm."""
+
+import shutil
+
+import pytest
+from study_checkout import QUICK_LOOKS, Checkout, differences
+from virtual_cluster import GPU_NODES
+
+MNIST = "results/smoke/data/mnist_distorted.parquet"
+# One study of each kind of model, and a figure.
+TARGETS = (
+    "fig1a",
+    "results/smoke/variance/teacher_student.parquet",
+    "results/smoke/variance/mnist.parquet",
+)
+
+
+@pytest.fixture
+def smoke(virtual_cluster, repository, tmp_path, data_dir) -> Checkout:
+    """A checkout with MNIST, which comes from the internet or a registry."""
+    checkout = Checkout.of(repository, tmp_path / "prepared", {}, data_dir)
+    if checkout.run(MNIST) != 0:
+        assert "no usable copy" in checkout.output, checkout.output
+        pytest.skip("MNIST is in no data folder, and neither internet nor registry is reached")
+    return checkout
+
+
+def test_smoke_through_slurm_gives_the_values_of_a_run_without_it(cluster, smoke, tmp_path):
+    checkout = smoke.copied(tmp_path / "slurm")
+    options = ("--profile", "slurm", *QUICK_LOOKS)
+    assert checkout.run(*TARGETS, options=options) == 0, checkout.output
+    assert smoke.run(*TARGETS) == 0, smoke.output
+    assert differences(checkout.artefacts(), smoke.artefacts()) == []
+
+    jobs = cluster.jobs()
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    with_gpu = [job for job in jobs if job.gpus]
+    networks = [job for job in jobs if "train_mlp_block" in job.fields["Comment"]]
+    assert [job.number for job in with_gpu] == [job.number for job in networks]
+    assert {job.gpus for job in with_gpu} == {1}
+    assert {job.node for job in with_gpu} == GPU_NODES
+    assert len(GPU_NODES) >= 2
+    # Four blocks of linear regression share one allocation of as many processors as --cores.
+    (shared,) = [job for job in jobs if "blocks" in job.fields["Comment"]]
+    assert shared.fields["NumCPUs"] == "2"
+    shutil.rmtree(checkout.folder)

@@ -1,0 +1,130 @@
+"""The Slurm of start.sh as the tests see it: its jobs, and ways to break it."""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+SETTINGS = dict(
+    line.split("=", 1)
+    for line in (Path(__file__).parent / "cluster.conf").read_text().splitlines()
+    if "=" in line and not line.startswith("#")
+)
+ROOT = Path(SETTINGS["ROOT"])
+NODES = [node.split(":")[0] for node in SETTINGS["NODES"].strip('"').split()]
+GPU_NODES = {
+    node.split(":")[0] for node in SETTINGS["NODES"].strip('"').split() if not node.endswith(":0")
+}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Look five times a second; AssertionError if ``what`` has not happened in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+
+
+def output_of(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the controller describes it, finished or not."""
+
+    fields: Mapping[str, str]
+
+    @property
+    def number(self) -> str:
+        return self.fields["JobId"]
+
+    @property
+    def state(self) -> str:
+        return self.fields["JobState"]
+
+    @property
+    def node(self) -> str:
+        return self.fields["NodeList"]
+
+    @property
+    def minutes(self) -> int:
+        """The time limit."""
+        days, _, clock = self.fields["TimeLimit"].rpartition("-")
+        hours, minutes, _ = map(int, clock.split(":"))
+        return (int(days or 0) * 24 + hours) * 60 + minutes
+
+    @property
+    def gpus(self) -> int:
+        """How many were granted, as in JOB_GRES=gpu:1."""
+        granted = re.match(r"gpu:(\d+)", self.fields.get("JOB_GRES", ""))
+        return int(granted.group(1)) if granted else 0
+
+
+class VirtualCluster:
+    """The cluster that runs on this machine; ``repair`` undoes whatever a test broke."""
+
+    def jobs(self) -> list[Job]:
+        """Every job since the last ``repair``, oldest first."""
+        lines = output_of("scontrol", "show", "job", "--details", "--oneliner").splitlines()
+        jobs = [
+            Job(dict(word.split("=", 1) for word in line.split() if "=" in word))
+            for line in lines
+            if line.startswith("JobId=")
+        ]
+        return [job for job in jobs if int(job.number) > self._seen]
+
+    def running(self) -> list[Job]:
+        return [job for job in self.jobs() if job.state == "RUNNING"]
+
+    def crash(self, node: str) -> None:
+        """Kill a node's daemon and all that runs on it at once, as a power failure does."""
+        numbers = output_of("squeue", "-h", "-w", node, "-t", "running", "-o", "%A").split()
+        daemon = psutil.Process(int((ROOT / f"slurmd-{node}.pid").read_text()))
+        doomed = [daemon]
+        for process in psutil.process_iter(["cmdline"]):
+            # A step calls itself "slurmstepd: [17.batch]".
+            line = " ".join(process.info["cmdline"] or [])
+            if any(line.startswith(f"slurmstepd: [{number}.") for number in numbers):
+                doomed += [process, *process.children(recursive=True)]
+        assert len(doomed) > len(numbers), f"no step of {numbers} was found on {node}"
+        for process in doomed:
+            process.kill()
+
+    def kill_controller(self) -> None:
+        os.kill(int((ROOT / "slurmctld.pid").read_text()), 9)
+
+    def start_controller(self) -> None:
+        output_of("slurmctld")
+
+    def repair(self) -> None:
+        """End all jobs, start what is dead, wait until every node is idle."""
+        if not self._alive("slurmctld"):
+            self.start_controller()
+        for node in NODES:
+            if not self._alive(f"slurmd-{node}"):
+                output_of("slurmd", "-N", node)
+        output_of("scancel", "--quiet", "--user", str(os.getuid()))
+        wait_until(lambda: self._node_states() == {"idle"}, 90, "every node idle")
+        for process in psutil.process_iter(["environ"]):
+            # Slurm tracks processes by their parents here; a Snakemake may outlive its step.
+            if (process.info["environ"] or {}).get("SLURM_CLUSTER_NAME") == SETTINGS["NAME"]:
+                process.kill()
+        self._seen = max([self._seen, *(int(job.number) for job in self.jobs())])
+
+    _seen = 0
+
+    def _node_states(self) -> set[str]:
+        return set(output_of("sinfo", "-h", "-N", "-o", "%T").split())
+
+    def _alive(self, name: str) -> bool:
+        try:
+            process = psutil.Process(int((ROOT / f"{name}.pid").read_text()))
+            return process.status() != psutil.STATUS_ZOMBIE
+        except (psutil.NoSuchProcess, FileNotFoundError, ValueError):
+            return False
