@@ -1,5 +1,6 @@
 """The block of XLNet classifiers, and Figure 5."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -130,6 +131,7 @@ def test_panels_draw_the_sizes_that_no_run_left() -> None:
         assert len(axes.lines) == 2
         assert_allclose(axes.lines[0].get_ydata(), [0.1, 0.05, 0.1 / 3])
     key = figure.legends[0]
+    plt.close(figure)
     assert "a note" in key.get_title().get_text()
     assert "b = 4: 1 of 5 runs diverged" in key.get_title().get_text()
 
@@ -157,4 +159,5 @@ def test_variance_has_a_logarithmic_axis_and_both_gradients() -> None:
     ]
     assert figure.axes[0].get_yscale() == "log"
     assert_allclose(figure.axes[1].lines[0].get_ydata(), [2.0, 1.0])
+    plt.close(figure)
     assert source_note("Yelp", {"n_layer": 2, "d_model": 8}) == "Yelp; XLNet of 2 layers, width 8"

@@ -575,9 +575,16 @@ def test_script_writes_the_three_files(
     def run(name: str) -> dict[str, Path]:
         names = ("reviews.parquet", "origin.json", "vocabulary.model")
         table, origin, vocabulary = (tmp_path / name / file for file in names)
+        model = {
+            "training_examples": 60,
+            "validation_examples": 6,
+            "vocabulary": 150,
+            "tokens": 16,
+            "subset_seed": 7,
+        }
         job = SimpleNamespace(
             config={"data_dir": None},
-            params=SimpleNamespace(n_train=60, n_validation=6, vocabulary=150, length=16, seed=7),
+            params=SimpleNamespace(model=model),
             output=SimpleNamespace(table=table, origin=origin, vocabulary=vocabulary),
             log=[str(tmp_path / f"{name}.log")],
         )

@@ -1,8 +1,6 @@
 """The workflow as a user meets it: one command, partial reruns, bad input, artefacts."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -255,21 +253,3 @@ def test_full_batch_and_divergence_are_noted_not_drawn(fresh, data_dir):
     # Before that the error bars overflow first, and nothing without one is called reliable.
     assert table["std_error"].isna().any()
     assert not table.loc[table["std_error"].isna(), "reliable"].any()
-
-
-def test_queries_of_the_readme_run(smoke, repository):
-    text = (repository / "README.md").read_text()
-    variance = read_table(smoke / "results/smoke/variance/admission.parquet", "variance")
-    queries = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(queries) >= 2
-    for query in queries:
-        done = subprocess.run(
-            [sys.executable, "-c", query.replace("results/quick", "results/smoke")],
-            cwd=smoke,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert len(done.stdout.splitlines()) > 5
-        assert f"{variance['b'].max()}" in done.stdout
