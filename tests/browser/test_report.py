@@ -1,5 +1,6 @@
 """The report as a reader meets it, in a real browser without a network."""
 
+import json
 import os
 import shutil
 import zipfile
@@ -182,6 +183,7 @@ def test_report_opens_and_shows_all_of_its_results(checkout, browser, report, tm
         count = "return document.querySelectorAll('nav tbody tr').length"
         assert wait(browser, f"{count} === {n_rows}"), browser.execute_script(count)
         for row in range(n_rows):
+            before = browser.execute_script("return app.state.resultPath")
             browser.execute_script(
                 "const rows = document.querySelectorAll('nav tbody tr');"
                 "rows[arguments[0]].querySelector('a').click()",
@@ -192,12 +194,15 @@ def test_report_opens_and_shows_all_of_its_results(checkout, browser, report, tm
                 "const one = document.querySelector('#app img:not(nav img), iframe');"
                 "return one && (one.tagName === 'IFRAME' || one.naturalWidth > 0)",
             )
-            path = browser.execute_script("return app.state.resultPath")
+            path = wait(
+                browser,
+                f"const path = app.state.resultPath; return path !== {json.dumps(before)} && path",
+            )
             name = Path(path).stem
             shot(browser, tmp_path, f"{form}_{name}")
             if path.endswith(".html"):
                 browser.switch_to.frame(0)
-                assert wait(browser, "return document.querySelectorAll('tbody tr').length") > 2
+                assert wait(browser, "return document.querySelectorAll('tbody tr').length > 2")
                 assert wait(browser, "return document.querySelector('#count').textContent")
                 browser.switch_to.default_content()
             seen.add(name)
