@@ -206,7 +206,7 @@ def main() -> None:
     for b in sizes:
         works = {
             **gemms(),
-            "library": block(b, 5 * steps, threads, options.replicas_at_once),
+            "library": block(b, 20 * steps, threads, options.replicas_at_once),
             "loop": plain_loop(b, 20 * steps),
             **{f"vmap {n}": vmapped(b, steps, n) for n in GROUPS},
         }

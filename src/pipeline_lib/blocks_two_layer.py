@@ -86,11 +86,15 @@ def two_layer_block(
     )
     weights = w1_start, w2_start, target
 
-    def run(group: int) -> BlockResult:
-        with _one_thread_a_group(device):
-            return _group(weights, learning_rates, batch_size, sizes[group], _child(stream, group))
+    def start() -> None:
+        if device == "cpu":  # torch's setting belongs to the thread
+            torch.set_num_threads(1)
 
-    with _one_thread_a_group(device), ThreadPoolExecutor(threads if device == "cpu" else 1) as jobs:
+    def run(group: int) -> BlockResult:
+        return _group(weights, learning_rates, batch_size, sizes[group], _child(stream, group))
+
+    workers = threads if device == "cpu" else 1
+    with _one_thread_a_group(device), ThreadPoolExecutor(workers, initializer=start) as jobs:
         what = f"b = {batch_size}: groups of {sizes[0]} replicas"
         groups = range(len(sizes))
         results = list(progress(jobs.map(run, groups), len(sizes), what))
@@ -169,8 +173,8 @@ def _child(stream: np.random.SeedSequence, group: int) -> np.random.SeedSequence
 def _one_thread_a_group(device: str) -> Iterator[None]:
     """Keep torch and BLAS to one thread inside: groups run side by side instead.
 
-    No value depends on how many do. Torch's setting belongs to the calling thread; both are put
-    back.
+    No value depends on how many do. Torch's setting belongs to the calling thread, BLAS's to the
+    process; both are put back.
     """
     if device != "cpu":
         yield
