@@ -46,7 +46,7 @@ _OPTIMIZERS = {"xlnet": ("adamw",), "module": ("sgd", "adam")}
 # Schedules that a kind of model can be trained with, where not all of the plain ones.
 _SCHEDULES: dict[str, tuple[str, ...]] = {
     "mlp": ("constant",),
-    "xlnet": ("warmup_linear", "constant"),
+    "xlnet": ("warmup_linear",),
 }
 MNIST_IMAGES = {"training": 60_000, "validation": 10_000}
 
@@ -217,6 +217,11 @@ def _check(experiment: Experiment) -> None:
         raise ConfigError(
             f"{where}.learning_rate.schedule: {schedule} is not for a model of kind "
             f"{experiment.model.kind}; allowed: {', '.join(schedules)}"
+        )
+    if experiment.learning_rate.warmup and schedule != "warmup_linear":
+        raise ConfigError(
+            f"{where}.learning_rate.warmup: {experiment.learning_rate.warmup} is not for the "
+            f"schedule {schedule}; allowed: none, or the schedule warmup_linear"
         )
     if experiment.runs % experiment.runs_per_block:
         raise ConfigError(

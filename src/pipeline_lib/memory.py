@@ -36,9 +36,8 @@ def block_bytes(block: BlockSize, n_replicas: int, device: str = "cpu") -> int:
     """Peak bytes of training ``n_replicas`` at once, beyond Python and its libraries.
 
     The examples, and for each replica its weights, its gradients and its order of the examples. On
-    CPU activations are those of one replica a thread. On a
-    CUDA device they are those of all replicas, and the moments of gradients take temporaries of
-    the largest layer.
+    CPU activations are those of one replica a thread. On a CUDA device they are those of all
+    replicas, and the moments of gradients take temporaries of the largest layer.
     """
     widths = list(block.layers[1:])
     layers = [inputs * outputs + outputs for inputs, outputs in pairwise(block.layers)]

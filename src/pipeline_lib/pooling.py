@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 def group_sizes(n_replicas: int, at_once: int) -> list[int]:
     """Sizes of even groups of at most ``at_once`` replicas, but of at least 2.
 
+    With ``at_once`` = 2 an odd number has one group of 3.
+
     Raises ValueError if there are fewer than 2 replicas, for which there is no variance.
     """
     if n_replicas < 2 or at_once < 2:

@@ -117,7 +117,12 @@ class LearningRate:
     warmup: float = 0.0
 
     def exact(self, iterations: int) -> list[Fraction]:
-        """The rates as rationals, reading ``initial`` as the decimal that the user wrote."""
+        """The rates as rationals, reading ``initial`` as the decimal that the user wrote.
+
+        Raises ValueError for ``warmup_linear``: see `pipeline_lib.optim`.
+        """
+        if self.schedule == "warmup_linear":
+            raise ValueError("rates with a warm-up depend on the number of steps")
         initial = Fraction(str(self.initial))
         if self.schedule == "constant":
             return [initial] * iterations

@@ -437,3 +437,17 @@ def test_an_experiment_that_is_no_mapping_is_told_in_one_line(raw, value):
     assert f"experiments.admission: {value!r}" in message_of(raw)
     raw["experiments"] = value
     assert f"experiments: {value!r}" in message_of(raw)
+
+
+def test_a_warmup_belongs_to_its_schedule(raw):
+    raw["scale"] = "paper"
+    raw["experiments"]["mnist"]["learning_rate"]["warmup"] = 0.1
+    assert "warmup: 0.1 is not for the schedule constant" in message_of(raw)
+
+
+def test_xlnet_has_the_one_schedule_that_it_is_trained_with(raw):
+    raw["scale"] = "paper"
+    raw["experiments"]["yelp"]["learning_rate"] = {"schedule": "constant", "initial": 1e-4}
+    assert "constant is not for a model of kind xlnet; allowed: warmup_linear" in message_of(raw)
+    with pytest.raises(ValueError, match="warm-up"):
+        LearningRate("warmup_linear", 1.0).values(4)

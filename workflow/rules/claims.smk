@@ -43,6 +43,9 @@ rule claims:
         code=modules(
             *(f"claims/{name}" for name in CLAIMS_MODULES),
             "inference",
+            "metric_tables",
+            "statistics",
+            "theory/batch_polynomial",
             "theory/linear_regression",
             "theory/polynomial",
             "theory/scalar_network",

@@ -51,7 +51,7 @@ rule distort_mnist:
     """The validation images of MNIST under elastic distortion, the test set of Figure 3b."""
     input:
         table=rules.prepare_mnist.output.table,
-        code=modules("data/distortion", "data/mnist_table"),
+        code=modules("data/distortion", "data/mnist_table", "seeding"),
     output:
         table=f"{RESULTS}/data/mnist_distorted.parquet",
     log:
@@ -75,6 +75,7 @@ rule prepare_yelp:
             "data/review_split",
             "data/tokens",
             "data/reviews_table",
+            "seeding",
         ),
     output:
         table=f"{RESULTS}/data/{{experiment}}.parquet",

@@ -308,7 +308,13 @@ rule draw_distortion:
     """What elastic distortion does to digits, over a grid of its two parameters."""
     input:
         table=rules.prepare_mnist.output.table,
-        code=modules("figures/distortion", "figures/style", "data/distortion"),
+        code=modules(
+            "figures/distortion",
+            "figures/style",
+            "data/distortion",
+            "data/mnist_table",
+            "seeding",
+        ),
     output:
         report(
             multiext(f"{RESULTS}/figures/distortion", ".svg", ".png"),
@@ -351,6 +357,9 @@ rule fig5a:
         **scale_of("yelp"),
         model=study.experiments["yelp"].training()["model"],
         learning_rate=study.experiments["yelp"].learning_rate.initial,
+        clip_norm=study.experiments["yelp"].optimizer.clip_norm,
+        of_the_paper=study.experiments["yelp"].training()
+        == study.at_paper_scale["yelp"].training(),
         confidence_level=study.confidence_level,
         panels="variance",
         ylabel="variance over runs, mean of the epoch",
@@ -381,6 +390,9 @@ rule fig5b:
         **scale_of("yelp"),
         model=study.experiments["yelp"].training()["model"],
         learning_rate=study.experiments["yelp"].learning_rate.initial,
+        clip_norm=study.experiments["yelp"].optimizer.clip_norm,
+        of_the_paper=study.experiments["yelp"].training()
+        == study.at_paper_scale["yelp"].training(),
         confidence_level=study.confidence_level,
         panels="loss",
         ylabel="mean loss over runs",
@@ -411,6 +423,9 @@ rule fig5c:
         **scale_of("yelp"),
         model=study.experiments["yelp"].training()["model"],
         learning_rate=study.experiments["yelp"].learning_rate.initial,
+        clip_norm=study.experiments["yelp"].optimizer.clip_norm,
+        of_the_paper=study.experiments["yelp"].training()
+        == study.at_paper_scale["yelp"].training(),
         confidence_level=study.confidence_level,
         panels="accuracy",
         ylabel="mean accuracy over runs",

@@ -10,7 +10,13 @@ rule draw_module_weights:
     """Check that module, loss and data fit together; write the initial weights of all runs."""
     input:
         own=own_code,
-        code=modules("imports", "initial_weights", "seeding", "models/own_module"),
+        code=modules(
+            "imports",
+            "initial_weights",
+            "seeding",
+            "models/own_module",
+            "models/module_stack",
+        ),
     output:
         WEIGHTS,
     log:
@@ -46,6 +52,7 @@ rule train_module_block:
             "models/module_stack",
             "models/own_module",
             "optim",
+            "settings",
         ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",

@@ -15,8 +15,13 @@ localrules:
 
 PAGES = f"{RESULTS}/pages"
 TABLE_PAGE = modules("pages/table_page") + [
-    f"src/pipeline_lib/pages/table_page.{kind}" for kind in ("html", "css", "js")
+    f"{CODE}/pipeline_lib/pages/table_page.{kind}" for kind in ("html", "css", "js")
 ]
+
+# Pages of the whole study, and those of what is built of it.
+SHOWN = ["claims", "scalar_degrees"] if study.only is None else []
+SHOWN += ["polynomial_degrees"] if chosen(["admission_sweep"]) else []
+SHOWN += ["efficiency"] if chosen(WITH_THEORY) else []
 
 
 rule report_items:
@@ -25,7 +30,7 @@ rule report_items:
         rules.all.input,
         expand(
             f"{PAGES}/{{page}}.html",
-            page=["claims", "scalar_degrees", "polynomial_degrees", "efficiency"],
+            page=SHOWN,
         ),
 
 
@@ -110,7 +115,7 @@ rule efficiency_page:
     input:
         efficiency=expand(
             f"{RESULTS}/variance/{{experiment}}_efficiency.parquet",
-            experiment=WITH_THEORY,
+            experiment=chosen(WITH_THEORY),
         ),
         code=modules("pages/exact_tables") + TABLE_PAGE,
     output:
@@ -127,7 +132,7 @@ rule efficiency_page:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        experiments=WITH_THEORY,
+        experiments=chosen(WITH_THEORY),
         scale=study.scale,
         commit=commit,
     script:

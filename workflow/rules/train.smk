@@ -225,6 +225,8 @@ rule train_xlnet_block:
             *EPOCH_MODULES,
             "blocks_adam",
             "blocks_xlnet",
+            "checkpoint",
+            "data/reviews_table",
             "gradient_records",
             "optim",
             "models/dropout_stack",
@@ -265,10 +267,12 @@ rule heavy_tails:
     input:
         code=modules(
             "heavy_tails",
+            "seeding",
             "scalar_tables",
             "inference",
             "variance",
             "theory/scalar_network",
+            "theory/batch_polynomial",
         ),
     output:
         estimates=f"{RESULTS}/heavy_tails/estimates.parquet",

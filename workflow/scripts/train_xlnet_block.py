@@ -1,5 +1,6 @@
 """Train one block of replicas of the XLNet classifier; write its statistics and metrics."""
 
+import hashlib
 from pathlib import Path
 
 from pipeline_lib.artifacts import read_provenance, write_table
@@ -7,6 +8,7 @@ from pipeline_lib.blocks import resolve_device
 from pipeline_lib.blocks_adam import AdamSettings
 from pipeline_lib.blocks_xlnet import xlnet_block
 from pipeline_lib.checkpoint import Checkpoint
+from pipeline_lib.config import digest
 from pipeline_lib.data.reviews_table import read_tokens
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
@@ -19,7 +21,18 @@ with job_log(snakemake.log[0]):
     device = resolve_device(snakemake.params.device)
     reviews = Path(snakemake.input.data)
     sets = {split: read_tokens(reviews, split) for split in ("training", "validation")}
-    with Checkpoint(Path(snakemake.params.checkpoint), snakemake.params.config_digest) as state:
+    origin = read_provenance(reviews)
+    # All that the results depend on: a state of other data, weights or code is refused.
+    files = [snakemake.input.weights, *snakemake.input.code]
+    everything = {
+        **block,
+        "config": snakemake.params.config_digest,
+        "origin": origin,
+        "device": device,
+        "allow_tf32": snakemake.params.allow_tf32,
+        "files": [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in files],
+    }
+    with Checkpoint(Path(snakemake.params.checkpoint), digest(everything)) as state:
         result = xlnet_block(
             read_weights(Path(snakemake.input.weights)),
             training["model"],
@@ -43,7 +56,6 @@ with job_log(snakemake.log[0]):
             snakemake.params.allow_tf32,
             state,
         )
-        origin = read_provenance(reviews)
         provenance = {
             **block,
             "source": origin["source"],
