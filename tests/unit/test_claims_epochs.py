@@ -224,7 +224,7 @@ def test_e5_crosses_the_initial_weights():
     alone = smallest_above_largest(variances(0.5, sizes=(64, 32)), here, stated=here)
     assert (alone.verdict, alone.n_comparisons) == ("not tested at this scale", 0)
     fewer = smallest_above_largest(variances(0.5), here, stated=FIGURE_3A)
-    assert fewer.verdict == "partly"
+    assert fewer.verdict == "not tested at this scale"
     assert "60,000 training examples (here unknown)" in fewer.scale_needed
 
 
@@ -239,7 +239,7 @@ def epoch_means(variance):
     return table.reset_index()[SCHEMAS["epoch_variance"].names]
 
 
-def test_e10_is_one_family_and_at_most_partly_on_other_data():
+def test_e10_is_one_family_and_not_decided_on_other_data():
     stated = dataclasses.replace(FIGURE_5, runs=RUNS, epochs=EPOCHS)
     losses = metrics(lambda _: falling, sizes=(32, 64))
     estimates = variances(0.5, n_inits=1, sizes=(32, 64))
@@ -254,7 +254,7 @@ def test_e10_is_one_family_and_at_most_partly_on_other_data():
     )
     arguments = epoch_means(estimates), estimates, losses, stand_in
     found = decreasing_under_adam(*arguments, stated=stated)
-    assert found.verdict == "partly"
+    assert found.verdict == "not tested at this scale"
     expected = "the paper's reviews from Yelp Review Polarity (here snippets); width 384 (here 32)"
     assert found.scale_needed == expected
     swapped = losses.replace({"b": {32: 64, 64: 32}})
@@ -275,7 +275,7 @@ def test_a_smaller_setting_is_less_evidence_and_another_problem_none():
     assert judged("refuted", smaller, FIGURE_4) == ("refuted", None)
     other = dataclasses.replace(FIGURE_4, problem={**FIGURE_4.problem, "layers": [784, 16, 10]})
     assert departures(other, FIGURE_4) == ["layers 784-1024-512-10 (here 784-16-10)"]
-    assert judged("confirmed", other, FIGURE_4)[0] == "partly"
-    assert judged("refuted", other, FIGURE_4)[0] == "not tested at this scale"
+    for found in ("confirmed", "partly", "refuted"):  # either way alike
+        assert judged(found, other, FIGURE_4)[0] == "not tested at this scale"
     assert judged("confirmed", FIGURE_4, FIGURE_4) == ("confirmed", None)
     assert judged("partly", FIGURE_4, FIGURE_4, "more runs") == ("partly", "more runs")

@@ -124,19 +124,13 @@ def judged(
     other, short = departures(here, stated), shortfalls(here, stated)
     listed = "; ".join([*other, *short])
     full = f"the paper's {listed}" if listed else None
-    if other:
-        return (
-            "not tested at this scale" if verdict == "refuted" else _at_most_partly(verdict)
-        ), full
+    if other:  # another problem speaks neither for the claim nor against it
+        return "not tested at this scale", full
     if verdict == "refuted":
         return verdict, None
     if short:
-        return _at_most_partly(verdict), full
+        return ("partly" if verdict == "confirmed" else verdict), full
     return verdict, needed
-
-
-def _at_most_partly(verdict: Verdict) -> Verdict:
-    return "partly" if verdict == "confirmed" else verdict
 
 
 def _text(value: Any) -> str:
