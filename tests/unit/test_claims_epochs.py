@@ -96,13 +96,24 @@ def test_welch_is_scipys_and_needs_spread():
     assert list(signs(both.assign(std_error_small=0.1))) == [1, -1]
 
 
-def test_comparisons_leave_out_the_start_and_pairs_of_zeros():
-    table = FALLING.copy()
-    table.loc[(table["epoch"] == 7) & (table["b"] > 64), ["mean", "std_error"]] = 0.0
-    found = metric_comparisons(table, [("training", "error")])
-    assert len(found) == EPOCHS * 2 - 1
+def test_comparisons_leave_out_the_start():
+    found = metric_comparisons(FALLING, [("training", "error")])
+    assert len(found) == EPOCHS * 2
     assert found["epoch"].min() == 1
-    assert metric_comparisons(table[table["b"] == 64], [("training", "error")]).empty
+    assert metric_comparisons(FALLING[FALLING["b"] == 64], [("training", "error")]).empty
+
+
+def test_a_tie_at_0_is_no_decrease():
+    table = FALLING.copy()
+    perfect = (table["epoch"] == 7) & (table["b"] > 64) & (table["split"] == "training")
+    table.loc[perfect & (table["metric"] == "error"), ["mean", "std_error"]] = 0.0
+    found = errors_decrease(table, HERE, stated=HERE)
+    assert found.verdict == "partly"
+    assert "is open in 1 of 24 comparisons (in 1 because both means are 0)" in found.evidence
+    lost = (FALLING["epoch"] == 5) & (FALLING["b"] == 256) & (FALLING["metric"] == "loss")
+    missing = FALLING.assign(mean=FALLING["mean"].mask(lost), std_error=1e-3)
+    found = training_loss_decreases(missing, HERE, stated=HERE)
+    assert "(in 1 because a mean is missing)" in found.evidence
 
 
 @pytest.mark.parametrize("evaluate", [training_loss_decreases, errors_decrease])
@@ -153,7 +164,7 @@ def test_e6_begins_at_epoch_500():
     assert short.scale_needed == "the paper's 1,000 epochs (here 12)"
 
 
-def u_shaped(order):
+def u_shaped(order, early=falling):
     """Validation losses that are least at epoch 4 for every b; from 5 on in the order given."""
 
     def loss(split):
@@ -161,8 +172,7 @@ def u_shaped(order):
             return falling
 
         def at(b, epoch):
-            early = falling(b, epoch) + 1
-            return early if epoch < 5 else order(b) + 0.2 * epoch
+            return early(b, epoch) + 1 if epoch < 5 else order(b) + 0.2 * epoch
 
         return at
 
@@ -177,9 +187,21 @@ def test_e8_needs_over_fitting_and_an_order_that_ends():
     assert found.p_value < 0.05
     kept = validation_loss_stops(u_shaped(lambda b: 6 - 0.2 * np.log2(b)), HERE, stated=HERE)
     assert kept.verdict == "refuted"
+    # the first half alone: kept it leaves the claim open, broken it refutes it
     fitting = validation_loss_stops(FALLING, HERE, stated=HERE)
-    assert (fitting.verdict, fitting.n_comparisons) == ("not tested at this scale", 0)
-    assert fitting.scale_needed == "training that over-fits"
+    assert (fitting.verdict, fitting.n_comparisons) == ("not tested at this scale", 2 * EPOCHS)
+    assert (fitting.p_value, fitting.scale_needed) == (None, "training that over-fits")
+    assert f"falls in {2 * EPOCHS}, rises in 0" in fitting.evidence
+    broken = validation_loss_stops(RISING, HERE, stated=HERE)
+    assert (broken.verdict, broken.scale_needed) == ("refuted", None)
+    assert broken.p_value < 0.05
+    # an order that never was does not end
+    never = validation_loss_stops(
+        u_shaped(lambda b: 3 + 0.2 * np.log2(b), early=rising), HERE, stated=HERE
+    )
+    assert never.verdict == "partly"
+    alone = validation_loss_stops(FALLING[FALLING["b"] == 64], HERE, stated=HERE)
+    assert (alone.verdict, alone.n_comparisons) == ("not tested at this scale", 0)
     # a validation loss that rises while that of training does too is no over-fitting
     worse = metrics(lambda _: lambda b, epoch: 1.0 + 0.1 * epoch)
     assert overfitted(worse).empty
@@ -274,7 +296,13 @@ def test_a_smaller_setting_is_less_evidence_and_another_problem_none():
     assert judged("confirmed", smaller, FIGURE_4)[0] == "partly"
     assert judged("refuted", smaller, FIGURE_4) == ("refuted", None)
     other = dataclasses.replace(FIGURE_4, problem={**FIGURE_4.problem, "layers": [784, 16, 10]})
-    assert departures(other, FIGURE_4) == ["layers 784-1024-512-10 (here 784-16-10)"]
+    layers = "layers 784-1024-512-10 (here 784-16-10)"
+    assert departures(other.problem, FIGURE_4.problem) == [layers]
+    steps = FIGURE_5.problem | {"schedule": "constant", "epsilon": 1e-6, "clip_norm": 5.0}
+    assert departures(steps, FIGURE_5.problem) == [
+        "epsilon 1e-08 (here 1e-06)", "gradients clipped at 1 (here 5)",
+        "warmup_linear learning rates (here constant)",
+    ]  # fmt: skip
     for found in ("confirmed", "partly", "refuted"):  # either way alike
         assert judged(found, other, FIGURE_4)[0] == "not tested at this scale"
     assert judged("confirmed", FIGURE_4, FIGURE_4) == ("confirmed", None)

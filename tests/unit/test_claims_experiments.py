@@ -1,5 +1,7 @@
 """E1 to E4, E11 and E12 on small tables made by the library, and on planted ones."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ from pipeline_lib.claims.batch_dependence import (
 )
 from pipeline_lib.claims.experiments import (
     Extent,
-    StatedRuns,
+    Figure,
     decreasing_in_two_layers,
     decreasing_on_admissions,
     stated_p_values,
@@ -26,7 +28,8 @@ from pipeline_lib.theory_tables import theory_table
 
 N, RUNS, STEPS = 60, 200, 10
 SIZES = (2, 4, 8, 12, 16, 24, 32, 48)
-EXTENT = Extent(SIZES, STEPS, RUNS)
+PROBLEM = {"rows": N}
+EXTENT = Extent(PROBLEM, SIZES, STEPS, RUNS)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def test_e1_is_exact_where_theory_is_given(regression):
 
 
 def test_e1_at_a_smaller_extent_is_only_partly_shown(regression):
-    found = decreasing_on_admissions(*regression, extent=Extent((2, 64), 2000, 1000))
+    found = decreasing_on_admissions(*regression, extent=Extent(PROBLEM, (2, 64), 2000, 1000))
     assert found.verdict == "partly"
     assert found.scale_needed == "b = 64 and 2,000 steps (here 10)"
 
@@ -81,7 +84,7 @@ def layers(variance):
 def test_e4_by_tests_alone(regression):
     variance, _ = regression
     rows = layers(variance[variance["b"].isin([2, 8, 32])])
-    extent = Extent((2, 8, 32), STEPS, RUNS)
+    extent = Extent(PROBLEM, (2, 8, 32), STEPS, RUNS)
     found = decreasing_in_two_layers(rows, None, extent=extent)
     assert (found.verdict, found.exact) == ("confirmed", False)
     assert found.p_value < 0.05
@@ -94,7 +97,7 @@ def test_e4_by_tests_alone(regression):
     found = decreasing_in_two_layers(heavy, None, extent=extent)
     assert found.verdict == "partly"
     assert found.scale_needed == "runs that see the tail of the gradients"
-    found = decreasing_in_two_layers(heavy, None, extent=Extent((2, 8, 32), STEPS, 1000))
+    found = decreasing_in_two_layers(heavy, None, extent=Extent(PROBLEM, (2, 8, 32), STEPS, 1000))
     assert found.scale_needed == "the paper's 1,000 runs a batch size (here 200)"
 
 
@@ -158,14 +161,33 @@ def test_e11_on_exact_values_and_on_planted_ratios(regression):
 def test_e12_looks_at_the_stated_number_of_runs(regression):
     variance, _ = regression
     clear = variance[variance["b"].isin([2, 8, 32])]
-    found = stated_p_values({"Figure 1a": StatedRuns(clear, RUNS)})
+    stated = Extent(PROBLEM, (2, 8, 32), STEPS, RUNS)
+    figure = Figure(clear, PROBLEM, stated)
+    found = stated_p_values({"Figure 1a": figure})
     assert found.verdict == "confirmed"
     assert found.n_comparisons == 2 * (2 * STEPS - 1)
     assert 0 <= found.p_value < 0.05
     flat = variance.assign(variance=1.0)
-    assert stated_p_values({"x": StatedRuns(flat, RUNS)}).verdict == "refuted"
-    both = {"Figure 1a": StatedRuns(clear, RUNS), "x": StatedRuns(flat, RUNS)}
-    assert stated_p_values(both).verdict == "partly"
-    waiting = stated_p_values({"Figure 2": StatedRuns(clear, 1000)})
-    assert (waiting.verdict, waiting.p_value) == ("not tested at this scale", None)
-    assert waiting.scale_needed == "1,000 runs a batch size for Figure 2 (here 200)"
+    none = Figure(flat, PROBLEM, EXTENT)
+    assert stated_p_values({"x": none}).verdict == "refuted"
+    assert stated_p_values({"Figure 1a": figure, "x": none}).verdict == "partly"
+    # with fewer runs, or of another problem, a figure is not judged
+    for lacking, needed in (
+        (dataclasses.replace(stated, runs=1000), "1,000 runs a batch size (here 200)"),
+        (dataclasses.replace(stated, problem={"rows": 500}), "500 rows (here 60)"),
+    ):
+        waiting = stated_p_values({"Figure 2": Figure(clear, PROBLEM, lacking)})
+        assert (waiting.verdict, waiting.p_value) == ("not tested at this scale", None)
+        assert waiting.scale_needed == f"{needed} for Figure 2"
+    # a fragment of its sizes or steps can refute, not confirm
+    for lacking, needed in (
+        (dataclasses.replace(stated, batch_sizes=(2, 8, 32, 64)), "b = 64"),
+        (dataclasses.replace(stated, steps=40), "40 steps (here 10)"),
+    ):
+        part = stated_p_values({"Figure 2": Figure(clear, PROBLEM, lacking)})
+        assert (part.verdict, part.scale_needed) == ("partly", f"{needed} for Figure 2")
+        refuted = stated_p_values({"Figure 2": Figure(flat, PROBLEM, lacking)})
+        assert refuted.verdict == "refuted"
+    one_short = clear[~((clear["b"] == 8) & (clear["step"] == STEPS - 1))]
+    short = stated_p_values({"Figure 2": Figure(one_short, PROBLEM, stated)})
+    assert short.scale_needed == "10 steps (here 9) for Figure 2"

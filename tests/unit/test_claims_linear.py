@@ -57,11 +57,13 @@ def test_enumeration_gives_the_exact_moments(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_lemma_1_holds_and_its_display_without_a_does_not(seed, monkeypatch):
     problem, matrices = small_problem(seed)
-    found = lemma_1(problem, matrices[0])
+    found = lemma_1(problem, matrices)
+    assert found.n_comparisons == len(matrices) * problem.n
     assert (found.verdict, found.exact, found.p_value) == ("confirmed", True, None)
-    assert "without A, as displayed, at 1" in found.evidence  # b = n, where both sides are 0
+    # b = n, where both sides are 0 whatever A is
+    assert f"without A, as displayed, in {len(matrices)}." in found.evidence
     monkeypatch.setattr(linear_theory, "batch_factor", lambda b, n: Fraction(1, b))
-    assert lemma_1(problem, matrices[0]).verdict == "refuted"
+    assert lemma_1(problem, matrices).verdict == "refuted"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -84,6 +86,7 @@ def test_theorem_1_and_a_planted_increase(monkeypatch):
     problem, matrices = small_problem(4)
     found = theorem_1(problem, [matrices], 2)
     assert (found.verdict, found.n_comparisons) == ("confirmed", 12)
+    assert "12 of 12 cases and strictly falls in 8" in found.evidence  # of t = 1 and 2
     monkeypatch.setattr(linear_theory, "second_moment", lambda problem, b, *rest: Fraction(b))
     assert theorem_1(problem, [matrices], 2).verdict == "refuted"
 

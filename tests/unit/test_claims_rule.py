@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -14,11 +15,22 @@ from pipeline_lib.artifacts import write_table
 from pipeline_lib.claims.__main__ import main
 from pipeline_lib.claims.artefacts import claimed, needed_tables
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.ledger import Regression, evaluate, ledger_page
-from pipeline_lib.claims.verdict import claims_table
+from pipeline_lib.claims.evaluators import Regression, Source, two_orders
+from pipeline_lib.claims.experiments import FIGURE_1A, FIGURE_1B, FIGURE_2
+from pipeline_lib.claims.ledger import evaluate, ledger_page
+from pipeline_lib.claims.setting import (
+    FIGURE_3A,
+    FIGURE_4,
+    FIGURE_5,
+    departures,
+    setting_of,
+    shortfalls,
+)
+from pipeline_lib.claims.verdict import claims_table, finding
 from pipeline_lib.config import load_study
 from pipeline_lib.scalar_tables import degree_rows, repeats_table
 from pipeline_lib.schemas import SCHEMAS
+from pipeline_lib.settings import LearningRate
 from pipeline_lib.theory.linear_regression import exact_moments
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory_tables import theory_table
@@ -89,18 +101,49 @@ def test_claims_read_their_tables(study, always):
     only = dataclasses.replace(study, only=("admission",))
     tables = always | {"theory/admission": theory, "variance/admission": estimates}
     found = {one.id: one for one in evaluate(only, tables, Regression(x, y, w))}
-    assert {found[name].verdict for name in ("T4", "H2")} == {"confirmed"}
+    # of every regression: these data are an instance; 50 iterations do not confirm
+    assert {found[name].verdict for name in ("T4", "H2")} == {"partly"}
+    assert found["T4"].scale_needed == "the paper's 2,000 iterations (here 50)"
     assert f"n = 9, {admission.iterations} iterations" in found["T4"].evidence
-    assert (found["E1"].verdict, found["E11"].verdict) == ("partly", "refuted")
+    assert found["E11"].verdict == "refuted"
+    assert found["E11"].evidence.endswith("An instance other than the paper's 500 rows (here 9).")
+    # of the admission data: these are others
+    assert found["E1"].verdict == "not tested at this scale"
+    assert found["E1"].scale_needed == "the paper's 500 rows (here 9)"
     assert found["E1"].artefact == "results/smoke/variance/admission.parquet"
     assert found["E12"].scale_needed == (
-        "1,000 runs a batch size for Figure 1a (here 60); the runs of Figure 1b; "
-        "the runs of Figure 2"
+        "500 rows (here 9) and 1,000 runs a batch size (here 60) and b = 4, 16, 64, 256 and 2,000 "
+        "steps (here 50) for Figure 1a; the runs of Figure 1b; the runs of Figure 2"
     )
-    many = estimates.assign(n_runs=1000)
-    found = evaluate(only, tables | {"variance/admission": many}, Regression(x, y, w))
-    e12 = next(one for one in found if one.id == "E12")
-    assert (e12.verdict, e12.p_value < 0.05) == ("partly", True)
+
+
+def test_claims_on_figures_are_decided_on_their_problem_alone(study):
+    data = np.random.default_rng(1).standard_normal((500, 3))
+    source = Source(study, {}, Regression(data[:, :2], data[:, 2], data[0, :2]), {}, 0)
+    assert departures(source.problem("admission"), FIGURE_1A.problem) == []
+    assert departures(source.problem("admission_sweep"), FIGURE_1B.problem) == []
+    assert departures(source.problem("teacher_student"), FIGURE_2.problem) == []
+    for name, stated in (("mnist", FIGURE_4), ("mnist_inits", FIGURE_3A), ("yelp", FIGURE_5)):
+        paper = setting_of(study.at_paper_scale[name], reviews="Yelp Review Polarity")
+        assert departures(paper.problem, stated.problem) == []
+        assert shortfalls(paper, stated) == []
+
+    def changed(name, **changes):
+        experiment = dataclasses.replace(study.experiments[name], **changes)
+        return dataclasses.replace(study, experiments=study.experiments | {name: experiment})
+
+    constant = LearningRate("constant", 0.1)
+    found = finding(CLAIMS["E4"], "confirmed", "All.", exact=False, n_comparisons=3, p_value=0.01)
+    rows = pd.DataFrame({"b": [4], "step": [0], "estimator": ["sample"], "n_runs": [1000]})
+    tables = {f"{kind}/teacher_student": rows for kind in ("variance", "theory")}
+    needs, evaluator = two_orders(lambda *_, artefact: found, "teacher_student", FIGURE_2)
+    assert set(needs) == set(tables)
+    other = Source(changed("teacher_student", learning_rate=constant), tables, None, {}, 0)
+    kept = Source(study, tables, None, {}, 0)
+    assert evaluator(kept) == found
+    left = evaluator(other)
+    assert (left.verdict, left.p_value) == ("not tested at this scale", None)
+    assert left.scale_needed == "the paper's inverse_time learning rates (here constant)"
 
 
 def test_the_page_opens_with_counts_and_three_findings(alone):

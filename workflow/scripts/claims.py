@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipeline_lib.artifacts import read_table, write_table, write_text
 from pipeline_lib.claims.artefacts import claimed, needed_tables
-from pipeline_lib.claims.ledger import Regression, evaluate, ledger_page
+from pipeline_lib.claims.evaluators import Regression
+from pipeline_lib.claims.ledger import evaluate, ledger_page
 from pipeline_lib.claims.verdict import claims_table
 from pipeline_lib.config import load_study
 from pipeline_lib.data.admissions import read_design

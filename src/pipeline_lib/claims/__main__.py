@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pipeline_lib.artifacts import read_table
 from pipeline_lib.claims.batch_dependence import count_of_batch_sizes
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.enumeration import fractions
 from pipeline_lib.claims.linear_exact import corollary_1, expected_loss
 from pipeline_lib.claims.linear_theory import (
     degree_in_linear_regression,
     lemma_1,
     lemma_2,
+    small_combinations,
     small_problem,
     theorem_1,
 )
@@ -48,18 +48,6 @@ RATES = (Fraction(1, 5),) * 2
 LARGEST_STEP = 2
 
 
-def _lemma_1(seed: int) -> Finding:
-    problem, matrices = small_problem(seed)
-    return lemma_1(problem, matrices[0])
-
-
-def _theorem_1(seed: int) -> Finding:
-    problem, matrices = small_problem(seed)
-    rng = np.random.default_rng(seed + 1)
-    sets = [matrices, *([fractions(rng, (2, 2)) for _ in range(problem.n)] for _ in range(2))]
-    return theorem_1(problem, sets, LARGEST_STEP)
-
-
 def _gaussian_regression(seed: int) -> tuple[Floats, Floats, Floats, list[float]]:
     rng = np.random.default_rng(seed)
     x, y, w = rng.standard_normal((20, 3)), rng.standard_normal(20), rng.standard_normal(3)
@@ -78,9 +66,9 @@ def _heavy_tails(seed: int) -> Finding:
 
 
 ALONE: Mapping[str, Callable[[int], Finding]] = {
-    "T1": _lemma_1,
+    "T1": lambda seed: lemma_1(*small_problem(seed)),
     "T2": lambda seed: lemma_2(*small_problem(seed), b=2),
-    "T3": _theorem_1,
+    "T3": lambda seed: theorem_1(*small_combinations(seed), LARGEST_STEP),
     "T4": _theorem_2,
     "T5": lambda seed: degree_in_linear_regression(small_problem(seed)[0], LARGEST_STEP),
     "T6": lemma_7,

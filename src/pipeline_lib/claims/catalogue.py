@@ -31,7 +31,7 @@ _CLAIMS = (
     Claim(
         "T3",
         "Theorem 1",
-        "E|Σ A_i ∇L_i(w_t)|² decreases in b for all matrices A_i and all t.",
+        "E|Σ A_i ∇L_i(w_t)|² decreases in b, strictly or not, for all matrices A_i and all t.",
         "every mini-batch sequence of small rational problems, every b from 1 to n",
     ),
     Claim(

@@ -19,21 +19,18 @@ from pipeline_lib.claims.ordering import (
     pairs,
     signs,
 )
-from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_4, Setting, departures, judged
-from pipeline_lib.claims.verdict import Claim, Finding, finding
+from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_4, Setting, judged, noted
+from pipeline_lib.claims.verdict import SETTLED, Claim, Finding, finding
 from pipeline_lib.metric_tables import ERROR, GAP, LOSS, TRAINING, VALIDATION
 from pipeline_lib.statistics import ALL, STOCHASTIC
 
 FIRST_GAP = 500  # epochs
 _CURVE = ["init", "epoch", "split", "metric"]
-# Verdicts that rest on a p-value.
-SETTLED = ("confirmed", "refuted", "partly")
 # Where the paper says the opposite of Section 4.2.
 _OTHER_SENTENCE = {
     "E7": "the abstract (smaller batches, lower loss)",
     "E9": "Section 1 (smaller batches, better prediction)",
 }
-OTHER_PROBLEM = "The setting here is not the paper's, so this does not decide its claim."
 
 
 def metric_comparisons(
@@ -44,18 +41,12 @@ def metric_comparisons(
     Args:
         curves: pairs (split, metric).
         first_epoch: epochs before it are left out.
-
-    Comparisons of two means that are exactly 0 are left out, as Figure 4b leaves them out.
     """
     rows = metrics.astype({"split": str, "metric": str})
     wanted = pd.Series(list(zip(rows["split"], rows["metric"], strict=True)), rows.index)
     rows = rows[wanted.isin(list(curves)) & (rows["epoch"] >= first_epoch)]
     rows = rows.rename(columns={"mean": "variance"}).assign(reliable=True)
-    comparisons = neighbours(rows, series=_CURVE)
-    if comparisons.empty:
-        return comparisons
-    zero = (comparisons["estimate_small"] == 0) & (comparisons["estimate_large"] == 0)
-    return comparisons[~zero].assign(test=WELCH).reset_index(drop=True)
+    return neighbours(rows, series=_CURVE).assign(test=WELCH)
 
 
 def smallest_above_largest(
@@ -96,7 +87,7 @@ def smallest_above_largest(
     return finding(
         claim,
         verdict,
-        noted(f"{evidence}. {ordering.describe()}", here, stated),
+        noted(f"{evidence}. {ordering.describe()}", here.problem, stated.problem),
         exact=False,
         n_comparisons=ordering.n_comparisons,
         p_value=ordering.p_value if verdict in SETTLED else None,
@@ -119,17 +110,22 @@ def gap_increases(
     last = int(metrics["epoch"].max())
     late = last >= FIRST_GAP
     comparisons = metric_comparisons(metrics, [("distorted", GAP)], FIRST_GAP if late else 1)
+    if comparisons.empty:
+        return untested(CLAIMS["E6"], "There are no two gaps to compare.", "two batch sizes")
     ordering = decide(comparisons, alpha, "increasing")
     verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed(stated.runs))
     first = ""
     if not late:
         verdict = "not tested at this scale"
         first = f"Training ends after {last:,} epochs; the claim begins at {FIRST_GAP}. "
-    evidence = f"{first}After {span(comparisons)} the gap {_tally(comparisons, alpha)}."
+    evidence = (
+        f"{first}After {span(comparisons)}, from b to the next larger b, the gap "
+        f"{counts(comparisons, alpha)}."
+    )
     return finding(
         CLAIMS["E6"],
         verdict,
-        noted(evidence, here, stated),
+        noted(evidence, here.problem, stated.problem),
         exact=False,
         n_comparisons=ordering.n_comparisons,
         p_value=ordering.p_value if verdict in SETTLED else None,
@@ -163,11 +159,15 @@ def errors_decrease(
 
 def tallies(comparisons: pd.DataFrame, alpha: float) -> str:
     """By split and metric: in how many comparisons the mean falls with b, rises, or is open."""
-    settled = signs(comparisons, alpha)
     curves = comparisons["split"] + " " + comparisons["metric"]
-    return "; ".join(
-        f"{name} {_counts(settled[(curves == name).to_numpy()])}" for name in curves.unique()
-    )
+    settled = signs(comparisons, alpha)  # one family, whatever part of it is told
+    parts = ((name, (curves == name).to_numpy()) for name in curves.unique())
+    return "; ".join(f"{name} {_counted(comparisons[at], settled[at])}" for name, at in parts)
+
+
+def counts(comparisons: pd.DataFrame, alpha: float) -> str:
+    """In how many comparisons of one family the mean falls with b, rises, or is open, and why."""
+    return _counted(comparisons, signs(comparisons, alpha))
 
 
 def _decreases(
@@ -193,7 +193,7 @@ def _decreases(
     return finding(
         claim,
         verdict,
-        noted(evidence, here, stated),
+        noted(evidence, here.problem, stated.problem),
         exact=False,
         n_comparisons=ordering.n_comparisons,
         p_value=ordering.p_value if verdict in SETTLED else None,
@@ -213,31 +213,27 @@ def _side(claim: Claim, n_for: int, n_against: int) -> str:
     return f"All that are settled agree with {text if n_for else other}."
 
 
-def _tally(comparisons: pd.DataFrame, alpha: float) -> str:
-    return f"{_counts(signs(comparisons, alpha))}, from b to the next larger b"
-
-
-def _counts(settled: NDArray[np.int8]) -> str:
+def _counted(comparisons: pd.DataFrame, settled: NDArray[np.int8]) -> str:
     falls, rises = int((settled > 0).sum()), int((settled < 0).sum())
-    return (
+    text = (
         f"falls in {falls:,}, rises in {rises:,} and is open in {settled.size - falls - rises:,} "
         f"of {settled.size:,} comparisons"
     )
+    ends = comparisons[["estimate_small", "estimate_large"]].to_numpy(np.float64)
+    why = {
+        "both means are 0": int((ends == 0).all(axis=1).sum()),
+        "a mean is missing": int(np.isnan(ends).any(axis=1).sum()),
+    }
+    told = ", ".join(f"in {n:,} because {reason}" for reason, n in why.items() if n)
+    return f"{text} ({told})" if told else text
 
 
 def span(comparisons: pd.DataFrame) -> str:
     """How many epochs are compared, and which."""
-    if comparisons.empty:
-        return "no epoch"
     epochs = sorted(comparisons["epoch"].unique())
     if len(epochs) == 1:
         return f"{epochs[0]:,} epochs"
     return f"{epochs[0]:,} to {epochs[-1]:,} epochs ({len(epochs):,} evaluations)"
-
-
-def noted(evidence: str, here: Setting, stated: Setting) -> str:
-    """The evidence, with a warning if it is about another problem than the paper's."""
-    return f"{evidence} {OTHER_PROBLEM}" if departures(here, stated) else evidence
 
 
 def untested(claim: Claim, evidence: str, needed: str) -> Finding:

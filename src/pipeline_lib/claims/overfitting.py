@@ -5,10 +5,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.epochs import SETTLED, metric_comparisons, noted, untested
-from pipeline_lib.claims.ordering import WELCH, decide, signs
-from pipeline_lib.claims.setting import FIGURE_4, Setting, departures, judged, shortfalls
-from pipeline_lib.claims.verdict import Finding, Verdict, finding
+from pipeline_lib.claims.epochs import counts, metric_comparisons, untested
+from pipeline_lib.claims.ordering import WELCH, Ordering, decide, signs
+from pipeline_lib.claims.setting import FIGURE_4, Setting, judged, noted
+from pipeline_lib.claims.verdict import SETTLED, Finding, Verdict, finding
 from pipeline_lib.metric_tables import LOSS, TRAINING, VALIDATION
 
 _CURVE = ["init", "b"]
@@ -51,50 +51,63 @@ def validation_loss_stops(
     """E8 from the ``metric_summary`` artefact of `mnist`.
 
     Neighbouring batch sizes are compared where both over-fit, and where neither does, each as one
-    family. Confirmed if some comparison of the first goes against the order and all that are
-    settled of the second keep it; refuted if all of the first keep it.
+    family. Confirmed if some comparison of the first goes against the order and all of the
+    second keep it; refuted if all of the first keep it, and if one of the second goes against the
+    order while none of the first does; partly if only one of the two halves holds.
     """
-    claim = CLAIMS["E8"]
     over = overfitted(metrics, alpha)
     comparisons = metric_comparisons(metrics, [(VALIDATION, LOSS)])
+    if comparisons.empty:
+        return untested(CLAIMS["E8"], "There are no two means to compare.", "two batch sizes")
     small, large = (_holds(comparisons, f"b_{end}", over) for end in ("small", "large"))
-    during = decide(comparisons[small & large], alpha)
-    before = decide(comparisons[~small & ~large], alpha)
-    if not during.n_comparisons:
-        return untested(
-            claim,
-            f"Over-fitting, a validation loss significantly above its minimum with a training loss "
-            f"still lower than there, is seen at {len(over)} of {_points(metrics)} points (a batch "
-            "size at an epoch), never with two neighbouring batch sizes at the same epoch.",
-            "; ".join(
-                ["training that over-fits", *departures(here, stated), *shortfalls(here, stated)]
-            ),
+    both, neither = comparisons[small & large], comparisons[~small & ~large]
+    during, before = decide(both, alpha), decide(neither, alpha)
+    found, p_value = _of_halves(before, during)
+    more = during.scale_needed(stated.runs) if during.n_comparisons else None
+    verdict, needed = judged(found, here, stated, more)
+    if during.n_comparisons:
+        evidence = (
+            "Where neighbouring batch sizes both over-fit, the first time after epoch "
+            f"{over['epoch'].min():,}, the validation loss {counts(both, alpha)}"
         )
-    keeps_before = before.n_for > 0 and before.n_against == 0
-    found: Verdict = "not tested at this scale"
-    if during.n_against:
-        found = "confirmed" if keeps_before else "partly"
-    elif during.n_for == during.n_comparisons:
-        found = "refuted"
-    verdict, needed = judged(found, here, stated, during.scale_needed(stated.runs))
-    p_value = during.p_against if during.n_against else during.p_for
-    evidence = (
-        "Where neighbouring batch sizes both over-fit, the first time after epoch "
-        f"{over['epoch'].min():,}, the validation loss falls from b to the next larger b in "
-        f"{during.n_for:,} of {during.n_comparisons:,} comparisons and rises in "
-        f"{during.n_against:,}; where neither does, it falls in {before.n_for:,} of "
-        f"{before.n_comparisons:,} and rises in {before.n_against:,}."
-    )
+    else:
+        needed = "; ".join(text for text in ("training that over-fits", needed) if text)
+        evidence = (
+            "Over-fitting, a validation loss significantly above its minimum with a training loss "
+            f"still lower than there, is seen at {len(over)} of {_points(metrics)} points (a batch "
+            "size at an epoch), never with two neighbouring batch sizes at the same epoch"
+        )
+    if before.n_comparisons:
+        evidence += (
+            "; where neither does, from b to the next larger b the validation loss "
+            f"{counts(neither, alpha)}"
+        )
     return finding(
-        claim,
+        CLAIMS["E8"],
         verdict,
-        noted(evidence, here, stated),
+        noted(f"{evidence}.", here.problem, stated.problem),
         exact=False,
         n_comparisons=during.n_comparisons + before.n_comparisons,
         p_value=p_value if verdict in SETTLED else None,
-        scale_needed=needed,
+        scale_needed=None if verdict in ("confirmed", "refuted") else needed,
         artefact=artefact,
     )
+
+
+def _of_halves(before: Ordering, during: Ordering) -> tuple[Verdict, float | None]:
+    """The verdict on both halves of the claim, and the p-value that it rests on."""
+    if during.n_against:
+        if before.verdict != "confirmed":
+            return "partly", during.p_against
+        # None of exact values alone, of which there are none here.
+        assert before.p_for is not None
+        assert during.p_against is not None
+        return "confirmed", max(before.p_for, during.p_against)
+    if before.n_against:
+        return "refuted", before.p_against
+    if during.verdict == "confirmed":
+        return "refuted", during.p_for
+    return "not tested at this scale", None
 
 
 def _holds(comparisons: pd.DataFrame, size: str, over: pd.DataFrame) -> NDArray[np.bool_]:

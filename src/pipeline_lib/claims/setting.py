@@ -1,4 +1,4 @@
-"""What an experiment in epochs was, against what the paper states of it.
+"""What an experiment was, against what the paper states of it.
 
 A smaller extent (fewer runs, epochs, initial weights, batch sizes) is less evidence on the same
 question: it can refute a claim about all epochs, but not confirm it. Another problem (fewer
@@ -6,12 +6,13 @@ training examples, another network) is another question: it can do neither.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline_lib.claims.verdict import Verdict
-from pipeline_lib.settings import EpochExperiment
+from pipeline_lib.claims.verdict import Finding, Verdict
+from pipeline_lib.settings import EpochExperiment, Experiment
 
+OTHER_PROBLEM = "The setting here is not the paper's, so this does not decide its claim."
 # How a setting is told to a reader; "{}" is its value.
 _WORDS = {
     "training_examples": "{} training examples",
@@ -23,31 +24,50 @@ _WORDS = {
     "d_inner": "inner width {}",
     "vocabulary": "{} word pieces",
     "tokens": "{} tokens a review",
+    "features": "features: {}",
+    "rows": "{} rows",
+    "schedule": "{} learning rates",
+    "learning_rate": "initial or peak learning rate {}",
+    "clip_norm": "gradients clipped at {}",
 }
 # Of a model, what the paper does not state.
 _UNSTATED = ("kind", "dataset", "subset_seed", "dtype")
 
 
+Problem = Mapping[str, Any]
+"""Model, data, optimizer and learning rates by name, as plain JSON values."""
+
+
 @dataclass(frozen=True)
 class Setting:
-    """An experiment in epochs.
+    """An experiment in epochs; its problem is that of `problem_of`."""
 
-    problem: model, data, optimizer and learning rate by name, as plain JSON values.
-    """
-
-    problem: Mapping[str, Any]
+    problem: Problem
     batch_sizes: tuple[int, ...]
     initial_weights: int
     runs: int
     epochs: int
 
 
+# Of the two-layer network the paper states neither the teacher's weights nor the initial ones.
+ADMISSIONS: Problem = {
+    "features": "all",
+    "rows": 500,
+    "learning_rate": 0.5,
+    "schedule": "inverse_time",
+}
+TWO_LAYERS: Problem = {
+    "layers": [64, 256, 128],
+    "learning_rate": 0.1,
+    "schedule": "inverse_time",
+}
 _MNIST = {
     "layers": [784, 1024, 512, 10],
     "training_examples": 60_000,
     "validation_examples": 10_000,
     "optimizer": "sgd",
     "learning_rate": 0.003,
+    "schedule": "constant",
 }
 # The legends of Figures 3b and 4 are lost; 64 and 128 are from Figure 3a, the others our choice.
 FIGURE_4 = Setting(_MNIST, (64, 128, 256, 512), 1, 100, 1000)
@@ -64,7 +84,10 @@ FIGURE_5 = Setting(
         "vocabulary": 31_246,
         "tokens": 128,
         "optimizer": "adamw",
+        "epsilon": 1e-8,
+        "clip_norm": 1.0,
         "learning_rate": 4e-5,
+        "schedule": "warmup_linear",
     },
     (32, 64),
     1,
@@ -73,15 +96,25 @@ FIGURE_5 = Setting(
 )
 
 
-def setting_of(experiment: EpochExperiment, **data: Any) -> Setting:
-    """The setting of a configured experiment; ``data`` says of its data what only the data can."""
+def problem_of(experiment: Experiment, **data: Any) -> Problem:
+    """The problem of a configured experiment; ``data`` says of its data what only the data can."""
     plain = experiment.training()
-    optimizer = plain["optimizer"]
-    problem = {name: value for name, value in plain["model"].items() if name not in _UNSTATED}
-    problem["optimizer"] = optimizer["kind"] if optimizer else "sgd"
-    problem["learning_rate"] = plain["learning_rate"]["initial"]
+    optimizer = plain.get("optimizer") or {"kind": "sgd"}
+    rate = plain["learning_rate"]
+    return {
+        **{name: value for name, value in plain["model"].items() if name not in _UNSTATED},
+        **{name: value for name, value in optimizer.items() if name != "kind"},
+        "optimizer": optimizer["kind"],
+        "learning_rate": rate["initial"],
+        "schedule": rate["schedule"],
+        **data,
+    }
+
+
+def setting_of(experiment: EpochExperiment, **data: Any) -> Setting:
+    """The setting of a configured experiment; for ``data`` see `problem_of`."""
     return Setting(
-        problem | data,
+        problem_of(experiment, **data),
         experiment.batch_sizes,
         experiment.initial_weights.count,
         experiment.runs,
@@ -89,13 +122,13 @@ def setting_of(experiment: EpochExperiment, **data: Any) -> Setting:
     )
 
 
-def departures(here: Setting, stated: Setting) -> list[str]:
+def departures(here: Problem, stated: Problem) -> list[str]:
     """Where the problem is not the stated one: what is stated, and what it is here."""
     found = []
-    for name, value in stated.problem.items():
-        if here.problem.get(name) != value:
+    for name, value in stated.items():
+        if here.get(name) != value:
             words = _WORDS.get(name, name.replace("_", " ") + " {}")
-            found.append(f"{words.format(_text(value))} (here {_text(here.problem.get(name))})")
+            found.append(f"{words.format(_text(value))} (here {_text(here.get(name))})")
     return found
 
 
@@ -114,6 +147,25 @@ def shortfalls(here: Setting, stated: Setting) -> list[str]:
     return lacking
 
 
+def noted(evidence: str, here: Problem, stated: Problem) -> str:
+    """The evidence, with a warning if it is about another problem than the paper's."""
+    return f"{evidence} {OTHER_PROBLEM}" if departures(here, stated) else evidence
+
+
+def left_open(found: Finding, here: Problem, stated: Problem) -> Finding:
+    """The finding, whatever it is, left open if it is of another problem than the stated one."""
+    other = departures(here, stated)
+    if not other:
+        return found
+    return replace(
+        found,
+        verdict="not tested at this scale",
+        evidence=noted(found.evidence, here, stated),
+        p_value=None,
+        scale_needed=f"the paper's {'; '.join(other)}",
+    )
+
+
 def judged(
     verdict: Verdict, here: Setting, stated: Setting, needed: str | None = None
 ) -> tuple[Verdict, str | None]:
@@ -121,7 +173,7 @@ def judged(
 
     ``needed`` is what would settle an open verdict if the setting were the stated one.
     """
-    other, short = departures(here, stated), shortfalls(here, stated)
+    other, short = departures(here.problem, stated.problem), shortfalls(here, stated)
     listed = "; ".join([*other, *short])
     full = f"the paper's {listed}" if listed else None
     if other:  # another problem speaks neither for the claim nor against it
@@ -138,4 +190,6 @@ def _text(value: Any) -> str:
         return "-".join(map(str, value))
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:g}"
     return "unknown" if value is None else f"{value}"

@@ -21,6 +21,8 @@ from pipeline_lib.schemas import SCHEMAS
 
 Verdict = Literal["confirmed", "refuted", "partly", "not tested at this scale"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+# Those that rest on a p-value, unless they rest on exact values.
+SETTLED: tuple[Verdict, ...] = ("confirmed", "refuted", "partly")
 
 
 @dataclass(frozen=True)
