@@ -2,27 +2,28 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline_lib.checkpoint import Checkpoint
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.logs import progress
 from pipeline_lib.models.linear_kernel import KernelState, advance
 from pipeline_lib.models.regression_design import RegressionDesign
+from pipeline_lib.resumable import Run, SummarisedRun
 from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.seeding import replica_states, torch_seed
 from pipeline_lib.statistics import (
     ALL,
     FULL,
     STOCHASTIC,
-    DivergenceTracker,
     GradientRecord,
-    statistics_rows,
 )
 from pipeline_lib.variance import vector_moments
 
@@ -74,6 +75,7 @@ def regression_block(
     stream: np.random.SeedSequence,
     backend: str = "numba",
     threads: int = 1,
+    checkpoint: Checkpoint | None = None,
 ) -> BlockResult:
     """Train ``n_replicas`` runs of linear regression and summarise every step.
 
@@ -86,6 +88,9 @@ def regression_block(
         backend: ``numba`` (CPU) or ``torch`` (the CUDA device if there is one). They draw
             different mini-batches from the same seed.
         threads: of the numba backend. No value depends on it.
+        checkpoint: where to save the state and to go on from, opened and closed by the caller.
+
+    Raises ArtifactError if the checkpoint is of another run, StoppedError after a requested stop.
     """
     if batch_size > len(target):
         log.warning(
@@ -94,40 +99,22 @@ def regression_block(
             len(target),
         )
         return BlockResult(_empty("statistics"), _empty("divergence"))
-    make = _kernel_records if backend == "numba" else _torch_records
-    records = make(
-        features, target, initial_weights, learning_rates, batch_size, n_replicas, stream, threads
-    )
-    return collect(records, n_replicas, batch_size)
+    design = RegressionDesign.of(features, target)
+    run: Run
+    if backend == "numba":
+        generators = replica_states(stream, n_replicas)
+        run = _KernelRun(design, initial_weights, learning_rates, batch_size, generators, threads)
+    else:
+        run = _torch_run(design, initial_weights, learning_rates, batch_size, n_replicas, stream)
+    training = SummarisedRun(run, n_replicas, None if checkpoint is None else checkpoint.load())
 
+    def save_if_due() -> None:
+        if checkpoint is not None:
+            checkpoint.save_if_due(training.state)
 
-def collect(records: Iterator[GradientRecord], n_replicas: int, batch_size: int) -> BlockResult:
-    """Summarise ``records`` and report replicas that diverge."""
-    result = summarise_records(records, n_replicas)
+    result = BlockResult(**training.finish(save_if_due))
     report_divergence(result, n_replicas, batch_size)
     return result
-
-
-def summarise_records(
-    records: Iterator[GradientRecord], n_replicas: int, steps_per_epoch: int | None = None
-) -> BlockResult:
-    """The two tables of ``records``, without a word to the log.
-
-    Where training has epochs, ``steps_per_epoch`` tells which epoch a step belongs to.
-    """
-    tracker = DivergenceTracker(n_replicas)
-
-    def rows(record: GradientRecord) -> pd.DataFrame:
-        epochs = None if steps_per_epoch is None else record.steps // steps_per_epoch
-        return statistics_rows(record, tracker.update(record), epochs)
-
-    # Overflow is a finding here, recorded as divergence, not an accident.
-    with np.errstate(over="ignore", invalid="ignore"):
-        parts = [rows(record) for record in records]
-    # One order of rows, whatever number of steps a record holds: blocks merge row by row.
-    order = ["quantity", "tensor", "estimator", "step"]
-    table = pd.concat(parts).sort_values(order, ignore_index=True)
-    return BlockResult(table, tracker.rows())
 
 
 def report_divergence(result: BlockResult, n_replicas: int, batch_size: int) -> None:
@@ -144,65 +131,77 @@ def report_divergence(result: BlockResult, n_replicas: int, batch_size: int) -> 
         )
 
 
-def _kernel_records(
-    features: Floats,
-    target: Floats,
+class _KernelRun:
+    """The compiled kernel as a `pipeline_lib.resumable.Run`."""
+
+    def __init__(
+        self,
+        design: RegressionDesign,
+        initial_weights: Floats,
+        learning_rates: Floats,
+        batch_size: int,
+        generators: NDArray[np.uint64],
+        threads: int,
+    ) -> None:
+        self._design = design
+        self._learning_rates = learning_rates
+        self._batch_size = batch_size
+        self._threads = threads
+        self._replicas = KernelState.start(initial_weights, generators, len(design.target))
+
+    def records(self, first_step: int) -> Iterator[GradientRecord]:
+        """Train from ``first_step`` to the end."""
+        rates, b, threads = self._learning_rates, self._batch_size, self._threads
+        chunk = max(1, _CHUNK_BYTES // (2 * 8 * self._replicas.weights.size))
+        starts = range(first_step, len(rates), chunk)
+        with ThreadPoolExecutor(threads) as pool:
+            for start in progress(starts, len(starts), f"b = {b}: chunks of {chunk} steps"):
+                some = rates[start : start + chunk]
+                stochastic, full, conditional = advance(
+                    self._design, b, some, self._replicas, pool, threads
+                )
+                yield GradientRecord(
+                    np.arange(start, start + len(some)),
+                    {
+                        (STOCHASTIC, ALL): vector_moments(stochastic),
+                        (FULL, ALL): vector_moments(full),
+                    },
+                    np.isfinite(np.einsum("trp,trp->tr", stochastic, stochastic)),
+                    {ALL: conditional},
+                )
+
+    def state(self) -> dict[str, Any]:
+        """The arrays of `KernelState`, as they are in use."""
+        return dict(vars(self._replicas))
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._replicas = KernelState(**{name: array.copy() for name, array in state.items()})
+
+
+def _torch_run(
+    design: RegressionDesign,
     initial_weights: Floats,
     learning_rates: Floats,
     batch_size: int,
     n_replicas: int,
     stream: np.random.SeedSequence,
-    threads: int,
-) -> Iterator[GradientRecord]:
-    n, p = features.shape
-    design = RegressionDesign.of(features, target)
-    state = KernelState.start(initial_weights, replica_states(stream, n_replicas), n)
-    chunk = max(1, _CHUNK_BYTES // (2 * 8 * n_replicas * p))
-    starts = range(0, len(learning_rates), chunk)
-    with ThreadPoolExecutor(threads) as pool:
-        for start in progress(starts, len(starts), f"b = {batch_size}: chunks of {chunk} steps"):
-            rates = learning_rates[start : start + chunk]
-            stochastic, full, conditional = advance(design, batch_size, rates, state, pool, threads)
-            steps = np.arange(start, start + len(rates))
-            yield GradientRecord(
-                steps,
-                {
-                    (STOCHASTIC, ALL): vector_moments(stochastic),
-                    (FULL, ALL): vector_moments(full),
-                },
-                np.isfinite(np.einsum("trp,trp->tr", stochastic, stochastic)),
-                {ALL: conditional},
-            )
-
-
-def _torch_records(
-    features: Floats,
-    target: Floats,
-    initial_weights: Floats,
-    learning_rates: Floats,
-    batch_size: int,
-    n_replicas: int,
-    stream: np.random.SeedSequence,
-    threads: int,
-) -> Iterator[GradientRecord]:
+) -> Run:
     # Imported here: a CPU job that needs only the kernel starts without torch.
     import torch
 
     from pipeline_lib.models.linear import LinearReplicas
     from pipeline_lib.sampling import without_replacement
-    from pipeline_lib.training import train
+    from pipeline_lib.training import TorchRun
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator(device).manual_seed(torch_seed(stream))
-    stack = LinearReplicas(
-        RegressionDesign.of(features, target),
-        torch.as_tensor(initial_weights, device=device),
-        n_replicas,
-    )
-    n = len(target)
-    yield from train(
-        stack,
+    weights = torch.as_tensor(initial_weights, device=device)
+    n = len(design.target)
+    return TorchRun(
+        LinearReplicas(design, weights, n_replicas),
         lambda: without_replacement(n, batch_size, n_replicas, generator),
+        generator,
         batch_size,
         learning_rates.tolist(),
     )

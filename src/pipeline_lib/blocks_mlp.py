@@ -7,10 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline_lib.blocks_epochs import EpochBlockResult, Examples, epoch_block
+from pipeline_lib.blocks_epochs import epoch_block
+from pipeline_lib.checkpoint import Checkpoint
 from pipeline_lib.epochs import EpochSampler, LastBatch, recorded_steps
 from pipeline_lib.memory import BlockSize, replicas_that_fit
+from pipeline_lib.models.labelled import Examples
 from pipeline_lib.models.mlp import MlpReplicas
+from pipeline_lib.replica_groups import EpochBlockResult
 
 _CHUNK = 1000  # examples evaluated at once
 
@@ -29,6 +32,7 @@ def mlp_block(
     device: str = "cpu",
     threads: int = 1,
     allow_tf32: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> EpochBlockResult:
     """Train ``n_replicas`` runs with a constant learning rate, as many at once as fit the memory.
 
@@ -39,6 +43,7 @@ def mlp_block(
         record: recorded steps a decade, or ``every`` (`pipeline_lib.epochs.recorded_steps`).
         stream: seeds the orders of the examples.
         threads: replicas trained at the same time on CPU. No value depends on it.
+        checkpoint: as of `pipeline_lib.blocks_epochs.epoch_block`.
 
     Raises ConfigError if not even two replicas fit the memory.
     """
@@ -76,4 +81,5 @@ def mlp_block(
         device,
         _CHUNK,
         allow_tf32,
+        checkpoint,
     )

@@ -3,27 +3,27 @@
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline_lib.blocks_epochs import EpochBlockResult, Examples, epoch_block
+from pipeline_lib.blocks_epochs import epoch_block
+from pipeline_lib.checkpoint import Checkpoint
 from pipeline_lib.epochs import EpochSampler, LastBatch, recorded_steps
-from pipeline_lib.errors import ConfigError
-from pipeline_lib.memory import free_memory
-from pipeline_lib.models.labelled import GivenBatch
+from pipeline_lib.memory import most_that_fit
+from pipeline_lib.models.labelled import Examples, GivenBatch
 from pipeline_lib.models.module_stack import Loss, ModuleReplicas
 from pipeline_lib.optim import AdamW
+from pipeline_lib.replica_groups import EpochBlockResult
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.settings import LearningRate
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 100  # examples evaluated at once, or b of them if that is more
-_SHARE = 0.8  # of the free memory
 
 
 class AdamReplicas(ModuleReplicas):
@@ -45,6 +45,15 @@ class AdamReplicas(ModuleReplicas):
         """One step of Adam with these gradients, (R, *shape) a parameter."""
         self._adam.step(gradients, learning_rate)
 
+    def state(self) -> dict[str, Any]:
+        """Adam's moments, and the state of random layers."""
+        return super().state() | {"adam": self._adam.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        super().restore(state)
+        self._adam.restore(state["adam"])
+
 
 def module_block(
     module: nn.Module,
@@ -63,6 +72,7 @@ def module_block(
     device: str = "cpu",
     threads: int = 1,
     allow_tf32: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> EpochBlockResult:
     """Train ``n_replicas`` runs from the weights of ``module``, as many at once as fit the memory.
 
@@ -76,6 +86,8 @@ def module_block(
         epsilon: of Adam.
         threads: of torch's operations on CPU. Apart from rounding no value depends on it.
         allow_tf32: on a CUDA device (`pipeline_lib.training.set_precision`).
+        checkpoint: as of `pipeline_lib.blocks_epochs.epoch_block`. Random layers go on bit for bit
+            where they draw from torch's own generators.
 
     The loss is the mean over a mini-batch, its gradient the recorded one, whatever the optimiser.
     Raises ConfigError if not even two replicas fit the memory.
@@ -113,6 +125,7 @@ def module_block(
             device,
             chunk,
             allow_tf32,
+            checkpoint,
         )
 
 
@@ -165,7 +178,7 @@ def _replicas_that_fit(
     vectorised: bool,
     adam: bool,
 ) -> int:
-    """The most replicas, up to ``n_replicas``, whose estimated memory is there; writes to the log.
+    """`pipeline_lib.memory.most_that_fit` for any module.
 
     A replica has its weights, their gradient and two temporaries of it, Adam's two moments and its
     order of the examples; its batch and twice what a forward pass keeps, or that of an evaluation.
@@ -181,15 +194,7 @@ def _replicas_that_fit(
         each += batch
     else:
         shared += batch
-    free = free_memory(device)
-    fit = min(n_replicas, int((_SHARE * free - shared) // each))
-    if fit < 2:
-        raise ConfigError(
-            f"b = {batch_size}: two replicas take about {(shared + 2 * each) >> 20} MiB, {device} "
-            f"has {free >> 20} MiB free, of which {_SHARE:.0%} are allowed"
-        )
-    log.info("b = %d: %d of %d replicas at once on %s", batch_size, fit, n_replicas, device)
-    return fit
+    return most_that_fit(lambda n: shared + n * each, n_replicas, device, f"b = {batch_size}")
 
 
 def _own_random_state(device: str) -> AbstractContextManager[None]:

@@ -6,18 +6,18 @@ and the groups are pooled (`pipeline_lib.variance.pool`), at the price of one de
 group.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipeline_lib.blocks import BlockResult, report_divergence, summarise_records
+from pipeline_lib.blocks import BlockResult, report_divergence
+from pipeline_lib.checkpoint import Checkpoint
 from pipeline_lib.gaussian_batches import GaussianSampler
-from pipeline_lib.logs import progress
 from pipeline_lib.models.two_layer import (
     W1,
     W2,
@@ -36,9 +36,10 @@ from pipeline_lib.models.two_layer_kernel import (
 )
 from pipeline_lib.pooling import group_sizes, pooled
 from pipeline_lib.replica_moments import has_kernel
+from pipeline_lib.resumable import Run, train_side_by_side
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.statistics import FULL, STOCHASTIC, GradientRecord
-from pipeline_lib.training import Report, gather_record, train
+from pipeline_lib.training import Report, TorchRun, gather_record
 
 Floats = NDArray[np.float64]
 Weights = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # W1, W2 and T
@@ -62,6 +63,7 @@ def two_layer_block(
     dtype: str = "float32",
     device: str = "cpu",
     reduce: bool = True,
+    checkpoint: Checkpoint | None = None,
 ) -> BlockResult:
     """Train ``n_replicas`` runs of the two-layer linear network online and summarise every step.
 
@@ -75,30 +77,34 @@ def two_layer_block(
         dtype: of weights and gradients, ``float32`` or ``float64``. Sums of squares are float64.
         device: ``cpu`` or a CUDA device, which draws different mini-batches from the same seed.
         reduce: train the equivalent network of p + p2 hidden units, if that is smaller.
+        checkpoint: where to save the state and to go on from, opened and closed by the caller in
+            the main thread.
+
+    Raises ArtifactError if the checkpoint is of another run, StoppedError after a requested stop.
     """
     sizes = group_sizes(n_replicas, replicas_at_once)
     precision = {"float32": torch.float32, "float64": torch.float64}[dtype]
-    first, second = torch.as_tensor(w1), torch.as_tensor(w2)
-    if reduce:
-        first, second = reduce_hidden(first, second)
-    w1_start, w2_start, target = (
-        tensor.to(device, precision) for tensor in (first, second, torch.as_tensor(teacher))
-    )
-    weights = w1_start, w2_start, target
+    with _one_thread():
+        first, second = torch.as_tensor(w1), torch.as_tensor(w2)
+        if reduce:
+            first, second = reduce_hidden(first, second)
+        w1_start, w2_start, target = (
+            tensor.to(device, precision) for tensor in (first, second, torch.as_tensor(teacher))
+        )
+        weights = w1_start, w2_start, target
 
-    def start() -> None:
-        if device == "cpu":  # torch's setting belongs to the thread
-            torch.set_num_threads(1)
+        def make_run(group: int) -> Run:
+            return _group(weights, learning_rates, batch_size, sizes[group], _child(stream, group))
 
-    def run(group: int) -> BlockResult:
-        return _group(weights, learning_rates, batch_size, sizes[group], _child(stream, group))
-
-    workers = threads if device == "cpu" else 1
-    with _one_thread_a_group(device), ThreadPoolExecutor(workers, initializer=start) as jobs:
-        what = f"b = {batch_size}: groups of {sizes[0]} replicas"
-        groups = range(len(sizes))
-        results = list(progress(jobs.map(run, groups), len(sizes), what))
-    block = pooled(results, sizes)
+        tables = train_side_by_side(
+            make_run,
+            sizes,
+            threads if device == "cpu" else 1,
+            f"b = {batch_size}: groups of {sizes[0]} replicas",
+            checkpoint,
+            initializer=lambda: torch.set_num_threads(1),  # torch's setting belongs to the thread
+        )
+    block = pooled([BlockResult(**of_group) for of_group in tables], sizes)
     report_divergence(block, n_replicas, batch_size)
     return block
 
@@ -109,38 +115,53 @@ def _group(
     batch_size: int,
     n_replicas: int,
     stream: np.random.SeedSequence,
-) -> BlockResult:
+) -> Run:
     w1, w2, teacher = weights
     (hidden, p), p2 = w1.shape, len(w2)
     generator = torch.Generator(w1.device).manual_seed(torch_seed(stream))
     form = preferred_form(p, hidden, p2, batch_size)
     sampler = GaussianSampler(p, batch_size, n_replicas, generator, form, w1.dtype)
     if has_kernel(w1):
-        records = kernel_records(weights, sampler, learning_rates, n_replicas)
-    else:
-        stack = TwoLayerReplicas(w1, w2, teacher, n_replicas)
-        records = train(stack, sampler, batch_size, learning_rates.tolist(), _STEPS_PER_RECORD)
-    return summarise_records(records, n_replicas)
+        return KernelRun(weights, sampler, learning_rates, n_replicas)
+    stack = TwoLayerReplicas(w1, w2, teacher, n_replicas)
+    rates = learning_rates.tolist()
+    return TorchRun(stack, sampler, generator, batch_size, rates, _STEPS_PER_RECORD)
 
 
-def kernel_records(
-    weights: Weights,
-    draw_batch: GaussianSampler,
-    learning_rates: Floats,
-    n_replicas: int,
-) -> Iterator[GradientRecord]:
-    """What `pipeline_lib.training.train` yields, through the compiled kernel."""
-    w1, w2, teacher = (weight.numpy() for weight in weights)
-    kernel = TwoLayerKernel(
-        np.repeat(w1[None], n_replicas, axis=0), np.repeat(w2[None], n_replicas, axis=0), teacher
-    )
-    for start in range(0, len(learning_rates), _STEPS_PER_RECORD):
-        rates = learning_rates[start : start + _STEPS_PER_RECORD]
-        reports = [
-            _report(kernel.step(draw_batch(), rate), draw_batch.n_features, draw_batch.batch_size)
-            for rate in rates
-        ]
-        yield gather_record(np.arange(start, start + len(rates)), reports)
+class KernelRun:
+    """What `pipeline_lib.training.TorchRun` does, through the compiled kernel."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        draw_batch: GaussianSampler,
+        learning_rates: Floats,
+        n_replicas: int,
+    ) -> None:
+        w1, w2, teacher = (weight.numpy() for weight in weights)
+        first, second = (np.repeat(w[None], n_replicas, axis=0) for w in (w1, w2))
+        self._kernel = TwoLayerKernel(first, second, teacher)
+        self._draw_batch = draw_batch
+        self._learning_rates = learning_rates
+
+    def records(self, first_step: int) -> Iterator[GradientRecord]:
+        """Train from ``first_step`` to the end."""
+        kernel, draw_batch, all_rates = self._kernel, self._draw_batch, self._learning_rates
+        p, b = draw_batch.n_features, draw_batch.batch_size
+        for start in range(first_step, len(all_rates), _STEPS_PER_RECORD):
+            rates = all_rates[start : start + _STEPS_PER_RECORD]
+            reports = [_report(kernel.step(draw_batch(), rate), p, b) for rate in rates]
+            yield gather_record(np.arange(start, start + len(rates)), reports)
+
+    def state(self) -> dict[str, Any]:
+        """Weights, as they are in use, and the generator's state."""
+        generator = self._draw_batch.generator.get_state()
+        return {"w1": self._kernel.w1, "w2": self._kernel.w2, "generator": generator}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._kernel.w1[:], self._kernel.w2[:] = state["w1"], state["w2"]
+        self._draw_batch.generator.set_state(state["generator"])
 
 
 def _report(numbers: StepNumbers, p: int, batch_size: int) -> Report:
@@ -170,15 +191,12 @@ def _child(stream: np.random.SeedSequence, group: int) -> np.random.SeedSequence
 
 
 @contextmanager
-def _one_thread_a_group(device: str) -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     """Keep torch and BLAS to one thread inside: groups run side by side instead.
 
-    No value depends on how many do. Torch's setting belongs to the calling thread, BLAS's to the
-    process; both are put back.
+    Values do not depend on how many do, nor do those of the reduced network on the processors at
+    hand. Torch's setting belongs to the calling thread, BLAS's to the process; both are put back.
     """
-    if device != "cpu":
-        yield
-        return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from pipeline_lib.blocks_adam import AdamSettings, adam_block
-from pipeline_lib.blocks_epochs import EpochBlockResult
 from pipeline_lib.checkpoint import Checkpoint
 from pipeline_lib.data.reviews_table import Tokens
 from pipeline_lib.epochs import EpochSampler, LastBatch, recorded_steps
@@ -17,6 +16,7 @@ from pipeline_lib.memory import activation_bytes, most_that_fit
 from pipeline_lib.models.dropout_stack import DropoutReplicas
 from pipeline_lib.models.xlnet import xlnet_module
 from pipeline_lib.optim import linear_warmup_then_decay
+from pipeline_lib.replica_groups import EpochBlockResult
 from pipeline_lib.seeding import torch_seed
 
 # Of each replica: weights, gradients and AdamW's two moments, all float32.
@@ -103,7 +103,7 @@ def xlnet_block(
         device,
         _CHUNK,
         allow_tf32,
-        checkpoint=checkpoint,
+        checkpoint,
     )
 
 

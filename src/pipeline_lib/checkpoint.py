@@ -12,13 +12,14 @@ the memory needs no second copy of it.
         write the results
 """
 
+import hashlib
 import io
 import json
 import logging
 import signal
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -28,6 +29,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import write_whole
+from pipeline_lib.config import digest
 from pipeline_lib.errors import ArtifactError, PipelineError
 
 log = logging.getLogger(__name__)
@@ -133,13 +135,25 @@ class Checkpoint:
         log.info("%s: going on from the state that a stopped run left", self.path)
         return state
 
-    def save(self, state: State) -> None:
-        """Put ``state`` in the place of any older one, in one step.
+    def save(self, state: State) -> bool:
+        """Put ``state`` in the place of any older one, in one step; whether it is there.
+
+        It is not, and the log says so, if another process removed what was being written, taking
+        it for torn. An older state stays.
 
         Raises TypeError if a value is of no kind that `State` names.
         """
-        write_whole(self.path, lambda temporary: _write(temporary, self.digest, state))
+        try:
+            write_whole(self.path, lambda temporary: _write(temporary, self.digest, state))
+        except FileNotFoundError as gone:
+            log.warning(
+                "%s: state not saved, %s is gone; another process seems to train the same block",
+                self.path,
+                gone.filename,
+            )
+            return False
         self._saved_at = time.monotonic()
+        return True
 
     def save_if_due(self, state: Callable[[], State]) -> None:
         """Save what ``state`` gives, if it is time to or if a stop is requested.
@@ -147,9 +161,9 @@ class Checkpoint:
         Raises StoppedError after saving for a requested stop.
         """
         if self._stop:
-            self.save(state())
+            saved = "state saved" if self.save(state()) else "state not saved"
             raise StoppedError(
-                f"{self.path}: stopped by {self._stop.name}, state saved; run again to go on"
+                f"{self.path}: stopped by {self._stop.name}, {saved}; run again to go on"
             )
         if time.monotonic() - self._saved_at >= self.every_s:
             self.save(state())
@@ -164,6 +178,22 @@ class Checkpoint:
         if self.path.parent.is_dir():
             for torn in self.path.parent.glob(f".{self.path.name}.????????"):
                 torn.unlink(missing_ok=True)
+
+
+def block_checkpoint(
+    path: Path, depends_on: Mapping[str, Any], files: Iterable[str | Path], every_s: float
+) -> Checkpoint:
+    """The checkpoint of a training block, which refuses a state of other data, weights or code.
+
+    Args:
+        depends_on: what the block's results depend on, as plain JSON values.
+        files: those whose contents they depend on, wherever they lie; their order counts.
+        every_s: as of `Checkpoint`.
+
+    Raises FileNotFoundError if one of ``files`` is absent.
+    """
+    contents = [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in files]
+    return Checkpoint(path, digest({**depends_on, "files": contents}), every_s)
 
 
 def _write(path: Path, digest: str, state: State) -> None:

@@ -33,6 +33,8 @@ _ADAMW = 15  # operations of an update of one parameter, its clipping included
 # Files as `artifacts.write_table` leaves them, measured on blocks of each kind: bytes of an empty
 # table with its provenance, and of a row.
 _FILES = {"statistics": (5600, 58), "divergence": (1300, 8), "metrics": (2300, 11)}
+# The same in a checkpoint, which has another encoding.
+_SAVED_TABLES = {"statistics": (12000, 58), "metrics": (3100, 8)}
 _ROW_IN_MEMORY = 150  # bytes of a row of statistics as a frame
 _CHUNK_BYTES = 16 * 2**20  # gradients of linear regression that are summarised together
 _ITEMSIZE = {"float32": 4, "float64": 8}
@@ -57,7 +59,7 @@ class BlockCost:
     operations: float
     bytes_resident: int
     bytes_written: int
-    bytes_checkpoint: int = 0
+    bytes_checkpoint: int
 
 
 @dataclass(frozen=True)
@@ -156,11 +158,12 @@ def _linear_regression(experiment: Experiment, b: int, threads: int) -> BlockCos
     rows = 3 * steps
     # Gradients of a chunk, those of the last one, deviations and contributions.
     chunk = 6 * max(min(_CHUNK_BYTES, steps * replicas * 2 * 8 * p), replicas * 2 * 8 * p)
-    resident = chunk + replicas * (4 * n + 8 * p + 32) + 3 * rows * _ROW_IN_MEMORY
+    state = replicas * (4 * n + 8 * p + 32)  # shuffles, weights, generators
+    resident = chunk + state + 3 * rows * _ROW_IN_MEMORY
     written = _file("statistics", rows) + _file("divergence", 0)
-    return BlockCost(
-        steps, replicas, 1, replicas, float(replicas * steps * step), resident, written
-    )
+    checkpoint = state + _saved_table("statistics", rows)
+    operations = float(replicas * steps * step)
+    return BlockCost(steps, replicas, 1, replicas, operations, resident, written, checkpoint)
 
 
 def _two_layer(experiment: Experiment, b: int, threads: int) -> BlockCost:
@@ -181,9 +184,10 @@ def _two_layer(experiment: Experiment, b: int, threads: int) -> BlockCost:
     tables = (2 * groups + 3) * rows * _ROW_IN_MEMORY
     resident = numbers * _ITEMSIZE[model.dtype] + tables
     written = _file("statistics", rows) + _file("divergence", 0)
-    return BlockCost(
-        steps, replicas, groups, groups, float(replicas * steps * step), resident, written
-    )
+    saved = groups * _saved_table("statistics", rows)
+    checkpoint = at_once * parameters * _ITEMSIZE[model.dtype] + saved
+    operations = float(replicas * steps * step)
+    return BlockCost(steps, replicas, groups, groups, operations, resident, written, checkpoint)
 
 
 def _mlp(experiment: Experiment, b: int, threads: int) -> BlockCost:
@@ -227,11 +231,18 @@ def _mlp(experiment: Experiment, b: int, threads: int) -> BlockCost:
     resident = block_bytes(size, replicas) + 3 * images * _IMAGE_BYTES + 3 * rows * _ROW_IN_MEMORY
     metrics = replicas * sum(times.values())
     written = _file("statistics", rows) + _file("divergence", 0) + _file("metrics", metrics)
-    return BlockCost(steps, replicas, 1, replicas, float(operations), resident, written)
+    saved = _saved_table("statistics", rows) + _saved_table("metrics", metrics)
+    checkpoint = replicas * parameters * _ITEMSIZE[model.dtype] + saved
+    return BlockCost(steps, replicas, 1, replicas, float(operations), resident, written, checkpoint)
 
 
 def _file(kind: str, rows: int) -> int:
     empty, row = _FILES[kind]
+    return empty + rows * row
+
+
+def _saved_table(kind: str, rows: int) -> int:
+    empty, row = _SAVED_TABLES[kind]
     return empty + rows * row
 
 

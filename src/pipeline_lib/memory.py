@@ -1,4 +1,4 @@
-"""How much memory a block of perceptrons takes, and how many replicas fit at once."""
+"""How much memory a training block takes, and how many replicas fit at once."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -106,8 +106,10 @@ def most_that_fit(
 
     ``size`` gives the bytes of that many replicas and ``what`` names the block. ``available`` is
     `free_memory` if None. Writes one line to the log. Raises ConfigError if not even 2 fit, for
-    which there is no variance.
+    which there is no variance, or 3 of an odd number: groups of 2 would leave one replica alone
+    (`pipeline_lib.pooling.group_sizes`).
     """
+    fewest, name = (3, "three") if n_replicas % 2 else (2, "two")
     free = free_memory(device) if available is None else available
     low, high = 0, n_replicas  # low fits or is 0
     while low < high:
@@ -116,9 +118,9 @@ def most_that_fit(
             low = middle
         else:
             high = middle - 1
-    if low < 2:
+    if low < fewest:
         raise ConfigError(
-            f"{what}: two replicas take {_mib(size(2))} MiB, "
+            f"{what}: {name} replicas take {_mib(size(fewest))} MiB, "
             f"{device} has {_mib(free)} MiB free, of which {share:.0%} are allowed"
         )
     log.info(

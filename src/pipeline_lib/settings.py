@@ -262,11 +262,16 @@ class Distortion:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a training block runs; no result depends on ``threads``."""
+    """Where a training block runs, and how often it saves its state.
+
+    No result depends on ``threads`` or on ``checkpoint_every_s``, seconds from one save to the
+    next.
+    """
 
     device: Literal["auto", "cpu", "cuda"]
     threads: int
     allow_tf32: bool
+    checkpoint_every_s: float
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from pipeline_lib.variance import (
 
 Floats = NDArray[np.float64]
 STOCHASTIC, FULL = "stochastic_gradient", "full_gradient"
+Tables = dict[str, pd.DataFrame]  # artefacts of a block by kind
 ALL = "all"  # the tensor name that stands for every parameter together
 
 
@@ -121,3 +123,45 @@ class DivergenceTracker:
         """Rows of the ``divergence`` artefact: replica and step of its first lost gradient."""
         replicas = np.nonzero(self.first_step >= 0)[0]
         return pd.DataFrame({"replica": replicas, "step": self.first_step[replicas]})
+
+
+class Summary:
+    """The tables of a training, from its records one after the other.
+
+    Where training has epochs, ``steps_per_epoch`` tells which epoch a step belongs to.
+    """
+
+    def __init__(self, n_replicas: int, steps_per_epoch: int | None = None) -> None:
+        self._tracker = DivergenceTracker(n_replicas)
+        self._steps_per_epoch = steps_per_epoch
+        self._parts: list[pd.DataFrame] = []  # none is changed once it is here
+
+    def add(self, record: GradientRecord) -> None:
+        """Summarise the steps of ``record``, which follow those before."""
+        per_epoch = self._steps_per_epoch
+        epochs = None if per_epoch is None else record.steps // per_epoch
+        self._parts.append(statistics_rows(record, self._tracker.update(record), epochs))
+
+    def tables(self) -> Tables:
+        """The artefacts ``statistics`` and ``divergence``."""
+        # One order of rows, whatever number of steps a record holds: blocks merge row by row.
+        order = ["quantity", "tensor", "estimator", "step"]
+        statistics = pd.concat(self._parts).sort_values(order, ignore_index=True)
+        return {"statistics": statistics, "divergence": self._tracker.rows()}
+
+    def copy(self) -> Self:
+        """The same summary, to be left as it is while this one goes on; rows are shared."""
+        other = type(self)(len(self._tracker.first_step), self._steps_per_epoch)
+        other._parts = self._parts.copy()
+        other._tracker.first_step = self._tracker.first_step.copy()
+        return other
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, as a `pipeline_lib.checkpoint.State`; after the first record."""
+        self._parts = [pd.concat(self._parts, ignore_index=True)]
+        return {"statistics": self._parts[0], "first_step": self._tracker.first_step}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._parts = [state["statistics"]]
+        self._tracker.first_step = state["first_step"].copy()

@@ -1,12 +1,12 @@
 """The training loop: R replicas in lock-step, gradients recorded before each update."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
 from pipeline_lib.models.base import Batch, ReplicaStack
 from pipeline_lib.replica_moments import gradient_moments
@@ -38,13 +38,16 @@ def train(
     batch_size: int,
     learning_rates: Sequence[float],
     steps_per_record: int = 64,
+    first_step: int = 0,
 ) -> Iterator[GradientRecord]:
     """Plain SGD, ``w <- w - alpha_t g_t``; yields a record every ``steps_per_record`` steps.
+
+    ``stack`` and ``draw_batch`` stand before ``first_step``, the first of those made here.
 
     What is recorded at step t belongs to the weights before update t. Numbers stay on the device
     between records, so the loop does not wait for it.
     """
-    for start in range(0, len(learning_rates), steps_per_record):
+    for start in range(first_step, len(learning_rates), steps_per_record):
         steps = range(start, min(start + steps_per_record, len(learning_rates)))
         reports: list[Report] = []
         for step in steps:
@@ -57,6 +60,37 @@ def train(
             for name, gradient in gradients.items():
                 stack.parameters[name].sub_(gradient, alpha=learning_rates[step])
         yield gather_record(np.array(steps), reports)
+
+
+class TorchRun(Generic[Batch]):
+    """`train` as a `pipeline_lib.resumable.Run`; ``draw_batch`` draws from ``generator`` alone."""
+
+    def __init__(
+        self,
+        stack: ReplicaStack[Batch],
+        draw_batch: Callable[[], Batch],
+        generator: Generator,
+        batch_size: int,
+        learning_rates: Sequence[float],
+        steps_per_record: int = 64,
+    ) -> None:
+        self._stack = stack
+        self._generator = generator
+        self._settings = draw_batch, batch_size, learning_rates, steps_per_record
+
+    def records(self, first_step: int) -> Iterator[GradientRecord]:
+        """Train from ``first_step`` to the end."""
+        return train(self._stack, *self._settings, first_step)
+
+    def state(self) -> dict[str, Any]:
+        """Parameters, as they are in use, and the generator's state."""
+        return {"parameters": self._stack.parameters, "generator": self._generator.get_state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave, on whatever device it was saved from."""
+        for name, parameter in self._stack.parameters.items():
+            parameter.copy_(state["parameters"][name])
+        self._generator.set_state(state["generator"])
 
 
 def step_moments(quantity: str, gradients: Mapping[str, Tensor]) -> Moments:

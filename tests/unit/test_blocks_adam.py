@@ -13,11 +13,11 @@ from torch.nn.functional import cross_entropy
 
 from pipeline_lib.artifacts import write_table
 from pipeline_lib.blocks_adam import BATCHES, CLIPPED, AdamSettings, adam_block
-from pipeline_lib.blocks_epochs import EpochBlockResult
 from pipeline_lib.epochs import EpochSampler
 from pipeline_lib.gradient_records import all_moments, chunked_sq_norms
 from pipeline_lib.models.dropout_stack import DropoutReplicas
 from pipeline_lib.optim import linear_warmup_then_decay
+from pipeline_lib.replica_groups import EpochBlockResult
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.statistics import ALL, STOCHASTIC
 
@@ -97,27 +97,20 @@ class PlainRun:
             self.metrics[split, epoch] = (float(cross_entropy(scores, y)), float(wrong))
 
 
-@pytest.mark.parametrize("per_tensor", [False, True])
-def test_a_block_is_the_plain_loop(per_tensor: bool) -> None:
+def test_a_block_is_the_plain_loop() -> None:
     runs = [PlainRun(r) for r in range(REPLICAS)]
-    result = block(per_tensor=per_tensor)
+    result = block()
     table = result.statistics
-    names = [name for name, _ in module().named_parameters()]
-    assert len(table) == 2 * len(RECORDED) * (1 + len(names) * per_tensor)
-    assert set(table["tensor"]) == ({ALL, *names} if per_tensor else {ALL})
+    assert len(table) == 2 * len(RECORDED)
+    assert set(table["tensor"]) == {ALL}
     assert_array_equal(table["epoch"], table["step"] // 3)
     for row in table.itertuples():
         steps = [(run.raw if row.quantity == STOCHASTIC else run.clipped)[row.step] for run in runs]
-        vectors = np.stack(
-            [
-                torch.cat(step if row.tensor == ALL else [step[names.index(row.tensor)]]).numpy()
-                for step in steps
-            ]
-        )
+        vectors = np.stack([torch.cat(step).numpy() for step in steps])
         deviations = ((vectors - vectors.mean(axis=0)) ** 2).sum(axis=1)
         assert_allclose(row.contribution_mean, deviations.sum() / (REPLICAS - 1), rtol=1e-8)
         assert_allclose(row.mean_sq_norm, (vectors**2).sum() / REPLICAS, rtol=1e-8)
-    of_all = table[table["tensor"] == ALL].set_index(["quantity", "step"])["contribution_mean"]
+    of_all = table.set_index(["quantity", "step"])["contribution_mean"]
     assert (of_all[CLIPPED] < 0.9 * of_all[STOCHASTIC]).all(), "clipping does something"
     metrics = result.metrics
     assert len(metrics) == REPLICAS * (2 + EPOCHS + 1 + EPOCHS)
@@ -137,7 +130,7 @@ def test_groups_train_the_same_replicas() -> None:
 
 def test_records_may_be_cut_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = block()
-    monkeypatch.setattr("pipeline_lib.blocks_adam._STEPS_PER_RECORD", 2)
+    monkeypatch.setattr("pipeline_lib.epoch_run._STEPS_PER_RECORD", 2)
     pd.testing.assert_frame_equal(block().statistics, whole.statistics, check_exact=True)
 
 

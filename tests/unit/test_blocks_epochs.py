@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline_lib.artifacts import read_table, write_table
-from pipeline_lib.blocks_epochs import EpochBlockResult, epoch_block
+from pipeline_lib.blocks_epochs import epoch_block
 from pipeline_lib.epochs import EpochSampler
 from pipeline_lib.inference import sidak_level, variance_interval
 from pipeline_lib.models.mlp import MlpReplicas
 from pipeline_lib.models.module_stack import ModuleReplicas
+from pipeline_lib.replica_groups import EpochBlockResult
 from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.statistics import ALL, STOCHASTIC
@@ -230,7 +231,7 @@ def test_steps_at_once_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_more_records_than_are_kept_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = block(recorded=(0, 1, 3, 4, 6, 7))
-    monkeypatch.setattr("pipeline_lib.blocks_epochs._STEPS_PER_RECORD", 1)
+    monkeypatch.setattr("pipeline_lib.epoch_run._STEPS_PER_RECORD", 1)
     pd.testing.assert_frame_equal(block(recorded=(0, 1, 3, 4, 6, 7)).statistics, whole.statistics)
 
 

@@ -99,7 +99,7 @@ def test_warmup_starts_from_a_rate_of_0_so_that_step_1_has_the_same_weights() ->
 
 def test_too_little_memory_is_told_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline_lib.memory.free_memory", lambda device: 1000)
-    with pytest.raises(ConfigError, match=r"b = 4: two replicas take \d+ MiB"):
+    with pytest.raises(ConfigError, match=r"b = 4: three replicas take \d+ MiB"):
         block()
 
 

@@ -1,9 +1,7 @@
-"""Checkpoints: what is saved comes back, whole or not at all, and a block resumes bit for bit."""
+"""Checkpoints: what is saved comes back, whole or not at all."""
 
 import os
-import random
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +9,9 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from torch.nn.functional import cross_entropy
 
-from pipeline_lib.blocks_adam import AdamSettings, adam_block
-from pipeline_lib.blocks_epochs import EpochBlockResult
-from pipeline_lib.checkpoint import Checkpoint, StoppedError, StopRequested
+from pipeline_lib.checkpoint import Checkpoint, StopRequested
 from pipeline_lib.errors import ArtifactError
-from pipeline_lib.models.dropout_stack import BatchResult, DropoutReplicas
-from pipeline_lib.models.labelled import LabelledBatch
-from pipeline_lib.models.xlnet import xlnet_module
-from pipeline_lib.optim import linear_warmup_then_decay
-from pipeline_lib.seeding import seed_sequence
 
 
 def table() -> pd.DataFrame:
@@ -153,126 +143,3 @@ def test_a_signal_raises_a_flag_only_while_asked(number: signal.Signals) -> None
         assert heard == [number]
     finally:
         signal.signal(number, before)
-
-
-# A block of XLNet classifiers that is stopped in many ways.
-
-N, BATCH, EPOCHS, REPLICAS = 11, 3, 3, 5
-STEPS = 4 * EPOCHS  # the last mini-batch of an epoch has 2 examples
-RECORDED = [step for step in range(STEPS) if step % 4 != 3]
-
-
-class Killed(Exception):  # noqa: N818
-    """Stands for the end of the process."""
-
-
-class Watched(DropoutReplicas):
-    """Calls ``before`` with the first replica and the step, before each step."""
-
-    before: Callable[[int, int], None]
-
-    def gradients_at(self, step: int, batch: LabelledBatch) -> BatchResult:
-        self.before(self._replicas[0], step)
-        return super().gradients_at(step, batch)
-
-
-def run(
-    checkpoint: Checkpoint | None = None,
-    before: Callable[[int, int], None] = lambda first, step: None,
-    group_size: int | None = None,
-) -> EpochBlockResult:
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(1, 20, (N + 4, 6)).astype(np.int32), rng.integers(2, size=N + 4)
-    module = xlnet_module(20, 8, 1, 2, 8, 0.3, 0)
-
-    def make_stack(replicas: range) -> Watched:
-        stack = Watched(module, cross_entropy, replicas, seed_sequence(1, "dropout"))
-        stack.before = before
-        return stack
-
-    return adam_block(
-        make_stack, x[:N], y[:N], {"train": (x[:N], y[:N]), "validation": (x[N:], y[N:])},
-        linear_warmup_then_decay(STEPS, 2, 0.05), BATCH, EPOCHS, REPLICAS,
-        seed_sequence(1, "orders"), RECORDED,
-        {"train": [3], "validation": range(4)},
-        AdamSettings(weight_decay=0.1, max_norm=0.05), group_size=group_size,
-        checkpoint=checkpoint,
-    )  # fmt: skip
-
-
-def assert_same(found: EpochBlockResult, expected: EpochBlockResult) -> None:
-    for name in ("statistics", "divergence", "metrics"):
-        pd.testing.assert_frame_equal(
-            getattr(found, name), getattr(expected, name), check_exact=True
-        )
-
-
-@pytest.mark.parametrize("group_size", [None, 3])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_killed_block_resumes_bit_for_bit(
-    seed: int, group_size: int | None, tmp_path: Path
-) -> None:
-    whole = run(group_size=group_size)
-    assert len(whole.statistics) == 2 * len(RECORDED)
-    path = tmp_path / "run.checkpoint"
-    rng = random.Random(seed)
-    calls: list[tuple[int, int]] = []
-    kills = 0
-    while True:
-        allowed = rng.randrange(1, 8)
-
-        def before(first: int, step: int, end: int = len(calls) + allowed) -> None:
-            if len(calls) == end:
-                raise Killed
-            calls.append((first, step))
-
-        checkpoint = Checkpoint(path, "abc", every_s=0)
-        # Some steps are not saved and have to be made again.
-        save = checkpoint.save
-        checkpoint.save = lambda state, save=save: (  # type: ignore[method-assign]
-            save(state) if rng.random() < 0.6 else None
-        )
-        try:
-            with checkpoint:
-                resumed = run(checkpoint, before, group_size)
-            break
-        except Killed:
-            kills += 1
-    assert kills >= 2
-    assert len(calls) > len(set(calls)), "no step was made again"
-    assert_same(resumed, whole)
-    assert not path.exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_stopped_block_saves_and_resumes(number: signal.Signals, tmp_path: Path) -> None:
-    path = tmp_path / "run.checkpoint"
-    steps: list[int] = []
-
-    def stop(first: int, step: int) -> None:
-        steps.append(step)
-        if step == 5:
-            os.kill(os.getpid(), number)
-
-    with (
-        pytest.raises(StoppedError, match=f"stopped by {number.name}, state saved"),
-        Checkpoint(path, "abc", every_s=1e9) as checkpoint,
-    ):
-        run(checkpoint, stop)
-    with Checkpoint(path, "abc", every_s=1e9) as checkpoint:
-        resumed = run(checkpoint, lambda first, step: steps.append(step))
-    assert steps == list(range(STEPS)), "every step is made once"
-    assert_same(resumed, run())
-
-
-def test_a_resumed_block_keeps_its_groups(tmp_path: Path) -> None:
-    def before(first: int, step: int) -> None:
-        if (first, step) == (3, 2):
-            raise Killed
-
-    path = tmp_path / "run.checkpoint"
-    with pytest.raises(Killed), Checkpoint(path, "abc", every_s=0) as checkpoint:
-        run(checkpoint, before, group_size=3)
-    with Checkpoint(path, "abc") as checkpoint:
-        resumed = run(checkpoint, group_size=None)  # as on a node with more memory
-    assert_same(resumed, run(group_size=3))

@@ -226,6 +226,7 @@ ADMISSION, SWEEP = "experiments.admission", "experiments.admission_sweep"
         ("experiments", {}, ["experiments: {}", "at least 1 entries"]),
         ("compute.device", "tpu", ["compute.device: 'tpu'", "auto, cpu, cuda"]),
         ("compute.threads", 0, ["compute.threads: 0", "at least 1"]),
+        ("compute.checkpoint_every_s", 0, ["compute.checkpoint_every_s: 0", "above 0"]),
         ("seed", -1, ["seed: -1", "at least 0"]),
         ("data_dir", 3, ["data_dir: 3", "allowed: string or null"]),
         ("confidence_level", 1.0, ["confidence_level: 1.0", "below 1"]),

@@ -12,11 +12,13 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline_lib import blocks_two_layer, resumable
 from pipeline_lib.artifacts import write_table
 from pipeline_lib.blocks import _CHUNK_BYTES, regression_block
 from pipeline_lib.blocks_epochs import epoch_block
 from pipeline_lib.blocks_mlp import _CHUNK
 from pipeline_lib.blocks_two_layer import two_layer_block
+from pipeline_lib.checkpoint import Checkpoint, State
 from pipeline_lib.config import load_study
 from pipeline_lib.cost import (
     _CHUNK_BYTES as ASSUMED_CHUNK_BYTES,
@@ -102,7 +104,7 @@ class CountingStack:
         self.n_examples += batch.size
 
 
-def train_mlp(experiment: EpochExperiment, b: int, stack):
+def train_mlp(experiment: EpochExperiment, b: int, stack, checkpoint: Checkpoint | None = None):
     """The block of ``experiment`` with ``stack`` in place of a perceptron of its own."""
     model = experiment.model
 
@@ -128,6 +130,7 @@ def train_mlp(experiment: EpochExperiment, b: int, stack):
         ),
         experiment.evaluated_epochs(),
         experiment.last_batch,
+        checkpoint=checkpoint,
     )
 
 
@@ -223,25 +226,31 @@ def test_operations_of_linear_regression() -> None:
     )
 
 
-def regression_tables(experiment: IterationExperiment, b: int):
+def regression_tables(
+    experiment: IterationExperiment, b: int, checkpoint: Checkpoint | None = None
+):
     features, target = RNG.standard_normal((500, 8)), RNG.standard_normal(500)
     rates = np.array(experiment.learning_rates())
     return regression_block(
-        features, target, np.zeros(8), rates, b, experiment.runs_per_block, STREAM
-    )
+        features, target, np.zeros(8), rates, b, experiment.runs_per_block, STREAM,
+        checkpoint=checkpoint,
+    )  # fmt: skip
 
 
-def two_layer_tables(experiment: IterationExperiment, b: int):
+def two_layer_tables(experiment: IterationExperiment, b: int, checkpoint: Checkpoint | None = None):
     p, p1, p2 = experiment.model.layers
     w1, w2, teacher = (0.01 * RNG.standard_normal(s) for s in ((p1, p), (p2, p1), (p2, p)))
     rates = np.array(experiment.learning_rates())
     at_once = experiment.model.replicas_at_once
-    return two_layer_block(w1, w2, teacher, rates, b, experiment.runs_per_block, STREAM, at_once)
+    return two_layer_block(
+        w1, w2, teacher, rates, b, experiment.runs_per_block, STREAM, at_once,
+        checkpoint=checkpoint,
+    )  # fmt: skip
 
 
-def mlp_tables(experiment: EpochExperiment, b: int):
+def mlp_tables(experiment: EpochExperiment, b: int, checkpoint: Checkpoint | None = None):
     stack = perceptrons(experiment.model.layers, experiment.runs_per_block)
-    return train_mlp(experiment, b, stack)
+    return train_mlp(experiment, b, stack, checkpoint)
 
 
 def longer(experiment: Experiment) -> Experiment:
@@ -277,6 +286,41 @@ def test_storage_is_near_that_of_real_artefacts(tmp_path, name, b, tables, chang
     assert written / 2 < block_cost(experiment, b).bytes_written < 2 * written
 
 
+class Largest(Checkpoint):
+    """Keeps the size of its largest state."""
+
+    size = 0
+
+    def save(self, state: State) -> bool:
+        saved = super().save(state)
+        self.size = max(self.size, self.path.stat().st_size)
+        return saved
+
+
+@pytest.mark.parametrize("change", [lambda e: e, longer], ids=["smoke", "longer"])
+@pytest.mark.parametrize(
+    ("name", "b", "tables"),
+    [
+        ("admission", 4, regression_tables),
+        ("teacher_student", 4, two_layer_tables),
+        ("mnist", 20, mlp_tables),
+    ],
+)
+def test_checkpoints_are_near_those_of_real_blocks(
+    tmp_path, name, b, tables, change, monkeypatch
+) -> None:
+    experiment = change(SMOKE[name])
+    if isinstance(experiment, IterationExperiment):
+        monkeypatch.setattr(blocks_two_layer, "_STEPS_PER_RECORD", experiment.iterations // 10)
+    monkeypatch.setattr(resumable, "_POLL_S", 0.002)
+    if isinstance(experiment.model, TwoLayer):  # in several groups
+        model = dataclasses.replace(experiment.model, replicas_at_once=2)
+        experiment = dataclasses.replace(experiment, model=model)
+    checkpoint = Largest(tmp_path / "state.zip", "abc", every_s=0)
+    tables(experiment, b, checkpoint)
+    assert checkpoint.size / 2 < block_cost(experiment, b).bytes_checkpoint < 2 * checkpoint.size
+
+
 def test_memory_grows_with_what_is_held() -> None:
     mnist, student = PAPER["mnist"], PAPER["teacher_student"]
     weights = 4 * (784 * 1024 + 1024 + 1024 * 512 + 512 + 512 * 10 + 10)
@@ -297,6 +341,7 @@ COST = BlockCost(
     operations=6e12,
     bytes_resident=2 * 10**9,
     bytes_written=1,
+    bytes_checkpoint=1,
 )
 
 

@@ -19,6 +19,7 @@ from pipeline_lib.models.linear_kernel import KernelState, advance, draw_batches
 from pipeline_lib.models.regression_design import RegressionDesign
 from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.seeding import replica_states, seed_sequence
+from pipeline_lib.statistics import Summary
 from pipeline_lib.theory.linear_regression import conditional_variance, exact_moments
 from pipeline_lib.training import train
 
@@ -236,7 +237,10 @@ def test_records_of_any_length_hold_the_same_torch_run():
         source = iter(batches)
         stack = LinearReplicas(RegressionDesign.of(x, y), torch.as_tensor(w0), REPLICAS)
         records = train(stack, lambda s=source: next(s), 4, rates_of(STEPS), steps_per_record)
-        runs.append(blocks.collect(records, REPLICAS, 4).statistics)
+        summary = Summary(REPLICAS)
+        for record in records:
+            summary.add(record)
+        runs.append(summary.tables()["statistics"])
         assert next(source, None) is None  # a batch a step
     assert_frame_equal(runs[0], runs[1], check_exact=True)
     assert_frame_equal(runs[0], runs[2], check_exact=True)

@@ -13,8 +13,10 @@ from pipeline_lib.memory import (
     _left_by_control_groups,
     block_bytes,
     free_memory,
+    most_that_fit,
     replicas_that_fit,
 )
+from pipeline_lib.pooling import group_sizes
 
 STUDY = BlockSize((784, 1024, 512, 10), 64, 60_000, n_evaluated=20_000)
 
@@ -78,6 +80,20 @@ def test_too_little_memory_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match=r"two replicas take \d+ MiB, cpu has \d+ MiB") as error:
         replicas_that_fit(STUDY, 100, available=block_bytes(STUDY, 2) - 1, share=1.0)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("n_replicas", range(2, 14))
+@pytest.mark.parametrize("available", range(8))
+def test_no_group_is_larger_than_what_fits(n_replicas: int, available: int) -> None:
+    fewest = 3 if n_replicas % 2 else 2  # groups of 2 alone would leave one over
+    if available < fewest:
+        with pytest.raises(ConfigError, match=f"{'three' if fewest == 3 else 'two'} replicas take"):
+            most_that_fit(lambda n: n, n_replicas, "cpu", "b = 1", available, share=1.0)
+        return
+    at_once = most_that_fit(lambda n: n, n_replicas, "cpu", "b = 1", available, share=1.0)
+    sizes = group_sizes(n_replicas, at_once)
+    assert sum(sizes) == n_replicas
+    assert 2 <= min(sizes) <= max(sizes) <= available
 
 
 def control_groups(folder: Path, lines: str, files: dict[str, str]) -> list[int]:

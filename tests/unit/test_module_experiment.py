@@ -177,6 +177,35 @@ def test_a_module_that_cannot_be_vectorised_is_trained_one_by_one(caplog) -> Non
     assert (of_all(result.statistics)["contribution_mean"] > 0).all()
 
 
+class Scaled(nn.Linear):
+    """Its outputs have a scale of their own, a parameter without dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * super().forward(x)
+
+
+@OPTIMIZERS
+def test_a_parameter_may_be_a_single_number(optimizer: str) -> None:
+    sets, module = labelled_data(), Scaled().double()
+    rows = run(module, functional.cross_entropy, sets, 4, 1, 6, optimizer).statistics
+    assert set(rows["tensor"]) == {ALL, "scale", "weight", "bias"}
+    order = EpochSampler(12, 4, 6, STREAM).order(0)
+    gradients = np.array(
+        [
+            gradients_along(module, functional.cross_entropy, sets, of, 4, 3, optimizer)
+            for of in order
+        ]
+    )
+    assert [name for name, _ in module.named_parameters()] == ["weight", "bias", "scale"]
+    expected = gradients[:, :, -1].var(axis=0, ddof=1)
+    of_scale = rows[rows["tensor"] == "scale"].sort_values("step")
+    assert_allclose(of_scale["contribution_mean"], expected, rtol=1e-8)
+
+
 def test_dropout_draws_depend_on_the_stream_alone() -> None:
     torch.manual_seed(1)
     module = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3)).double()
@@ -198,8 +227,8 @@ def test_what_a_forward_pass_keeps_grows_with_the_batch_and_holds_no_weights() -
 
 
 def test_too_little_memory_is_told(monkeypatch) -> None:
-    monkeypatch.setattr("pipeline_lib.blocks_module.free_memory", lambda device: 4000)
-    with pytest.raises(ConfigError, match="b = 4: two replicas take about"):
+    monkeypatch.setattr("pipeline_lib.memory.free_memory", lambda device: 4000)
+    with pytest.raises(ConfigError, match=r"b = 4: three replicas take \d+ MiB"):
         run(classifier(), functional.cross_entropy, labelled_data(), 4, 1, 5)
 
 

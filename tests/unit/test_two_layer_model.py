@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from pipeline_lib.artifacts import read_table, write_table
-from pipeline_lib.blocks_two_layer import kernel_records, two_layer_block
+from pipeline_lib.blocks_two_layer import KernelRun, two_layer_block
 from pipeline_lib.gaussian_batches import GaussianSampler, Inputs, SecondMoment, second_moment
 from pipeline_lib.inference import sidak_level, variance_interval
 from pipeline_lib.models.two_layer import (
@@ -107,7 +107,7 @@ def test_kernel_and_batched_products_agree(form: str, b: int) -> None:
         GaussianSampler(P, b, n, torch.Generator().manual_seed(3), form, torch.float64)  # type: ignore[arg-type]
         for _ in range(2)
     ]
-    (by_kernel,) = kernel_records(weights, samplers[0], rates, n)
+    (by_kernel,) = KernelRun(weights, samplers[0], rates, n).records(0)
     stack = TwoLayerReplicas(*weights, n)
     (by_products,) = train(stack, samplers[1], b, rates.tolist())
     assert by_kernel.finite.all()

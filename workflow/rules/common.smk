@@ -93,6 +93,7 @@ FIGURES = [
 ]
 WEIGHTS = f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors"
 BLOCK = f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}"
+# State of a running block. No declared output: what a job declares is deleted when it fails.
 CHECKPOINT = (
     f"{RESULTS}/checkpoints/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.zip"
 )
@@ -102,6 +103,7 @@ FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 # Every training block depends on these, whatever its model.
 BLOCK_MODULES = (
     "blocks",
+    "checkpoint",
     "replica_moments",
     "seeding",
     "statistics",
@@ -111,7 +113,17 @@ BLOCK_MODULES = (
 
 
 # And every block that is trained in epochs on these.
-EPOCH_MODULES = ("blocks_epochs", "epochs", "memory", "models/labelled", "pooling")
+EPOCH_MODULES = (
+    "blocks_epochs",
+    "epoch_plan",
+    "epoch_run",
+    "epochs",
+    "gradient_records",
+    "memory",
+    "models/labelled",
+    "pooling",
+    "replica_groups",
+)
 
 
 def any_of(names):
@@ -161,6 +173,15 @@ def block_runtime(wildcards, attempt):
     """The time that the job's block asks for, in minutes."""
     experiment, b, compute = experiment_of(wildcards), int(wildcards.b), study.compute
     return runtime(experiment, b, attempt, compute.device, compute.threads)
+
+
+def checkpoint_every_s(wildcards, threads):
+    """Seconds between saves of a block's state.
+
+    Snakemake leaves parameters that depend on ``threads`` out of what makes a job run again: no
+    result depends on this one.
+    """
+    return study.compute.checkpoint_every_s
 
 
 def training_of(wildcards):

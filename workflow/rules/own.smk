@@ -48,7 +48,6 @@ rule train_module_block:
             *EPOCH_MODULES,
             "blocks_module",
             "imports",
-            "gradient_records",
             "models/module_stack",
             "models/own_module",
             "optim",
@@ -74,6 +73,8 @@ rule train_module_block:
     params:
         training=training_of,
         evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),
+        checkpoint=CHECKPOINT,
+        checkpoint_every_s=checkpoint_every_s,
         seed=study.seed,
         device=study.compute.device,
         allow_tf32=study.compute.allow_tf32,

@@ -105,6 +105,7 @@ rule train_block:
         weights=WEIGHTS,
         code=modules(
             *BLOCK_MODULES,
+            "resumable",
             "sampling",
             "data/admissions",
             "models/linear",
@@ -130,6 +131,8 @@ rule train_block:
         features=features_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
         n_replicas=lambda wildcards: experiment_of(wildcards).runs_per_block,
+        checkpoint=CHECKPOINT,
+        checkpoint_every_s=checkpoint_every_s,
         seed=study.seed,
         device=study.compute.device,
         config_digest=block_digest,
@@ -145,6 +148,7 @@ rule train_two_layer_block:
             *BLOCK_MODULES,
             "blocks_two_layer",
             "pooling",
+            "resumable",
             "gaussian_batches",
             "models/two_layer",
             "models/two_layer_kernel",
@@ -168,6 +172,8 @@ rule train_two_layer_block:
         model=model_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
         n_replicas=lambda wildcards: experiment_of(wildcards).runs_per_block,
+        checkpoint=CHECKPOINT,
+        checkpoint_every_s=checkpoint_every_s,
         seed=study.seed,
         device=study.compute.device,
         config_digest=block_digest,
@@ -207,6 +213,8 @@ rule train_mlp_block:
     params:
         training=training_of,
         evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),
+        checkpoint=CHECKPOINT,
+        checkpoint_every_s=checkpoint_every_s,
         seed=study.seed,
         device=study.compute.device,
         allow_tf32=study.compute.allow_tf32,
@@ -216,7 +224,7 @@ rule train_mlp_block:
 
 
 rule train_xlnet_block:
-    """R runs of XLNet under AdamW in epochs, summarised at every step; it can stop and go on."""
+    """R runs of XLNet under AdamW in epochs, summarised at every step."""
     input:
         data=f"{RESULTS}/data/{{experiment}}.parquet",
         weights=WEIGHTS,
@@ -225,9 +233,7 @@ rule train_xlnet_block:
             *EPOCH_MODULES,
             "blocks_adam",
             "blocks_xlnet",
-            "checkpoint",
             "data/reviews_table",
-            "gradient_records",
             "optim",
             "models/dropout_stack",
             "models/module_stack",
@@ -252,8 +258,8 @@ rule train_xlnet_block:
     params:
         training=training_of,
         evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),
-        # No declared output: what a job declares is deleted when it fails.
         checkpoint=CHECKPOINT,
+        checkpoint_every_s=checkpoint_every_s,
         seed=study.seed,
         device=study.compute.device,
         allow_tf32=study.compute.allow_tf32,

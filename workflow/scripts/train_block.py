@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline_lib.artifacts import read_provenance, write_table
 from pipeline_lib.blocks import regression_block, resolve_device
+from pipeline_lib.checkpoint import block_checkpoint
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
@@ -17,17 +18,6 @@ with job_log(snakemake.log[0]):
     # On the CPU the compiled kernel is far faster than torch; the GPU needs torch.
     device = resolve_device(snakemake.params.device)
     backend = "torch" if device == "cuda" else "numba"
-    result = regression_block(
-        design.features,
-        design.target,
-        read_weights(Path(snakemake.input.weights))["weights"],
-        np.array(snakemake.params.learning_rates),
-        block["b"],
-        snakemake.params.n_replicas,
-        batch_stream(snakemake.params.seed, snakemake.wildcards.experiment, *block.values()),
-        backend,
-        snakemake.threads,
-    )
     provenance = {
         **read_provenance(Path(snakemake.input.data)),
         **block,
@@ -35,5 +25,23 @@ with job_log(snakemake.log[0]):
         "config": snakemake.params.config_digest,
         "backend": f"{backend} {device}",
     }
-    write_table(Path(snakemake.output.divergence), result.divergence, "divergence", provenance)
-    write_table(Path(snakemake.output.statistics), result.statistics, "statistics", provenance)
+    with block_checkpoint(
+        Path(snakemake.params.checkpoint),
+        provenance,
+        [snakemake.input.weights, *snakemake.input.code],
+        snakemake.params.checkpoint_every_s,
+    ) as checkpoint:
+        result = regression_block(
+            design.features,
+            design.target,
+            read_weights(Path(snakemake.input.weights))["weights"],
+            np.array(snakemake.params.learning_rates),
+            block["b"],
+            snakemake.params.n_replicas,
+            batch_stream(snakemake.params.seed, snakemake.wildcards.experiment, *block.values()),
+            backend,
+            snakemake.threads,
+            checkpoint,
+        )
+        for kind in ("divergence", "statistics"):
+            write_table(Path(snakemake.output[kind]), getattr(result, kind), kind, provenance)

@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline_lib.artifacts import read_provenance, read_table, write_table
 from pipeline_lib.blocks import resolve_device
 from pipeline_lib.blocks_mlp import mlp_block
+from pipeline_lib.checkpoint import block_checkpoint
 from pipeline_lib.data.mnist_table import examples
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
@@ -18,25 +19,6 @@ with job_log(snakemake.log[0]):
     distorted = read_table(Path(snakemake.input.distorted), "mnist")
     subset = {"seed": model["subset_seed"], "dtype": model["dtype"]}
     n_training, n_validation = model["training_examples"], model["validation_examples"]
-    result = mlp_block(
-        read_weights(Path(snakemake.input.weights)),
-        {
-            "training": examples(images, "training", n_training, **subset),
-            "validation": examples(images, "validation", n_validation, **subset),
-            "distorted": examples(distorted, "distorted", n_validation, **subset),
-        },
-        training["learning_rate"]["initial"],
-        block["b"],
-        training["epochs"],
-        training["runs_per_block"],
-        batch_stream(snakemake.params.seed, snakemake.wildcards.experiment, *block.values()),
-        training["recorded_steps"],
-        snakemake.params.evaluated_epochs,
-        training["last_batch"],
-        device,
-        snakemake.threads,
-        snakemake.params.allow_tf32,
-    )
     origin = read_provenance(Path(snakemake.input.data))
     provenance = {
         **block,
@@ -47,5 +29,36 @@ with job_log(snakemake.log[0]):
         "config": snakemake.params.config_digest,
         "backend": f"torch {device}",
     }
-    for kind in ("divergence", "metrics", "statistics"):
-        write_table(Path(snakemake.output[kind]), getattr(result, kind), kind, provenance)
+    depends_on = {
+        **provenance,
+        "origins": [origin, read_provenance(Path(snakemake.input.distorted))],
+        "allow_tf32": snakemake.params.allow_tf32,
+    }
+    with block_checkpoint(
+        Path(snakemake.params.checkpoint),
+        depends_on,
+        [snakemake.input.weights, *snakemake.input.code],
+        snakemake.params.checkpoint_every_s,
+    ) as checkpoint:
+        result = mlp_block(
+            read_weights(Path(snakemake.input.weights)),
+            {
+                "training": examples(images, "training", n_training, **subset),
+                "validation": examples(images, "validation", n_validation, **subset),
+                "distorted": examples(distorted, "distorted", n_validation, **subset),
+            },
+            training["learning_rate"]["initial"],
+            block["b"],
+            training["epochs"],
+            training["runs_per_block"],
+            batch_stream(snakemake.params.seed, snakemake.wildcards.experiment, *block.values()),
+            training["recorded_steps"],
+            snakemake.params.evaluated_epochs,
+            training["last_batch"],
+            device,
+            snakemake.threads,
+            snakemake.params.allow_tf32,
+            checkpoint,
+        )
+        for kind in ("divergence", "metrics", "statistics"):
+            write_table(Path(snakemake.output[kind]), getattr(result, kind), kind, provenance)

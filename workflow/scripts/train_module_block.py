@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline_lib.artifacts import write_table
 from pipeline_lib.blocks import resolve_device
 from pipeline_lib.blocks_module import module_block
+from pipeline_lib.checkpoint import block_checkpoint
 from pipeline_lib.imports import load_object
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
@@ -32,24 +33,6 @@ with job_log(snakemake.log[0]):
     load_weights(module, read_weights(Path(snakemake.input.weights)))
     sets = load_sets(make_dataset, arguments.get("dataset", {}), model["dtype"])
     optimizer = training["optimizer"] or {"kind": "sgd", "epsilon": 1e-8}
-    result = module_block(
-        module,
-        loss,
-        sets,
-        LearningRate(**training["learning_rate"]),
-        block["b"],
-        training["epochs"],
-        training["runs_per_block"],
-        batch_stream(snakemake.params.seed, snakemake.wildcards.experiment, *block.values()),
-        training["recorded_steps"],
-        snakemake.params.evaluated_epochs,
-        training["last_batch"],
-        optimizer["kind"],
-        optimizer["epsilon"],
-        device,
-        snakemake.threads,
-        snakemake.params.allow_tf32,
-    )
     provenance = {
         **block,
         "source": model["dataset"],
@@ -59,5 +42,30 @@ with job_log(snakemake.log[0]):
         "config": snakemake.params.config_digest,
         "backend": f"torch {device}",
     }
-    for kind in ("divergence", "metrics", "statistics"):
-        write_table(Path(snakemake.output[kind]), getattr(result, kind), kind, provenance)
+    with block_checkpoint(
+        Path(snakemake.params.checkpoint),
+        {**provenance, "allow_tf32": snakemake.params.allow_tf32},
+        [snakemake.input.weights, *snakemake.input.own, *snakemake.input.code],
+        snakemake.params.checkpoint_every_s,
+    ) as checkpoint:
+        result = module_block(
+            module,
+            loss,
+            sets,
+            LearningRate(**training["learning_rate"]),
+            block["b"],
+            training["epochs"],
+            training["runs_per_block"],
+            batch_stream(snakemake.params.seed, snakemake.wildcards.experiment, *block.values()),
+            training["recorded_steps"],
+            snakemake.params.evaluated_epochs,
+            training["last_batch"],
+            optimizer["kind"],
+            optimizer["epsilon"],
+            device,
+            snakemake.threads,
+            snakemake.params.allow_tf32,
+            checkpoint,
+        )
+        for kind in ("divergence", "metrics", "statistics"):
+            write_table(Path(snakemake.output[kind]), getattr(result, kind), kind, provenance)

@@ -7,6 +7,7 @@ import numpy as np
 from pipeline_lib.artifacts import write_table
 from pipeline_lib.blocks import resolve_device
 from pipeline_lib.blocks_two_layer import two_layer_block
+from pipeline_lib.checkpoint import block_checkpoint
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
 from pipeline_lib.seeding import batch_stream
@@ -15,19 +16,6 @@ with job_log(snakemake.log[0]):
     block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}
     weights = read_weights(Path(snakemake.input.weights))
     device = resolve_device(snakemake.params.device)
-    result = two_layer_block(
-        weights["W1"],
-        weights["W2"],
-        weights["teacher_W2"] @ weights["teacher_W1"],
-        np.array(snakemake.params.learning_rates),
-        block["b"],
-        snakemake.params.n_replicas,
-        batch_stream(snakemake.params.seed, snakemake.wildcards.experiment, *block.values()),
-        replicas_at_once=snakemake.params.model["replicas_at_once"],
-        threads=snakemake.threads,
-        dtype=snakemake.params.model["dtype"],
-        device=device,
-    )
     provenance = {
         **block,
         "source": "online Gaussian samples",
@@ -37,5 +25,25 @@ with job_log(snakemake.log[0]):
         "config": snakemake.params.config_digest,
         "backend": f"torch {device}",
     }
-    write_table(Path(snakemake.output.divergence), result.divergence, "divergence", provenance)
-    write_table(Path(snakemake.output.statistics), result.statistics, "statistics", provenance)
+    with block_checkpoint(
+        Path(snakemake.params.checkpoint),
+        provenance,
+        [snakemake.input.weights, *snakemake.input.code],
+        snakemake.params.checkpoint_every_s,
+    ) as checkpoint:
+        result = two_layer_block(
+            weights["W1"],
+            weights["W2"],
+            weights["teacher_W2"] @ weights["teacher_W1"],
+            np.array(snakemake.params.learning_rates),
+            block["b"],
+            snakemake.params.n_replicas,
+            batch_stream(snakemake.params.seed, snakemake.wildcards.experiment, *block.values()),
+            replicas_at_once=snakemake.params.model["replicas_at_once"],
+            threads=snakemake.threads,
+            dtype=snakemake.params.model["dtype"],
+            device=device,
+            checkpoint=checkpoint,
+        )
+        for kind in ("divergence", "statistics"):
+            write_table(Path(snakemake.output[kind]), getattr(result, kind), kind, provenance)

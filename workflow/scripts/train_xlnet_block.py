@@ -1,14 +1,12 @@
 """Train one block of replicas of the XLNet classifier; write its statistics and metrics."""
 
-import hashlib
 from pathlib import Path
 
 from pipeline_lib.artifacts import read_provenance, write_table
 from pipeline_lib.blocks import resolve_device
 from pipeline_lib.blocks_adam import AdamSettings
 from pipeline_lib.blocks_xlnet import xlnet_block
-from pipeline_lib.checkpoint import Checkpoint
-from pipeline_lib.config import digest
+from pipeline_lib.checkpoint import block_checkpoint
 from pipeline_lib.data.reviews_table import read_tokens
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
@@ -22,17 +20,21 @@ with job_log(snakemake.log[0]):
     reviews = Path(snakemake.input.data)
     sets = {split: read_tokens(reviews, split) for split in ("training", "validation")}
     origin = read_provenance(reviews)
-    # All that the results depend on: a state of other data, weights or code is refused.
-    files = [snakemake.input.weights, *snakemake.input.code]
-    everything = {
+    provenance = {
         **block,
+        "source": origin["source"],
+        "data_sha256": origin["data_sha256"],
+        "n_rows": len(sets["training"].labels),
+        "experiment": experiment,
         "config": snakemake.params.config_digest,
-        "origin": origin,
-        "device": device,
-        "allow_tf32": snakemake.params.allow_tf32,
-        "files": [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in files],
+        "backend": f"torch {device}",
     }
-    with Checkpoint(Path(snakemake.params.checkpoint), digest(everything)) as state:
+    with block_checkpoint(
+        Path(snakemake.params.checkpoint),
+        {**provenance, "origin": origin, "allow_tf32": snakemake.params.allow_tf32},
+        [snakemake.input.weights, *snakemake.input.code],
+        snakemake.params.checkpoint_every_s,
+    ) as checkpoint:
         result = xlnet_block(
             read_weights(Path(snakemake.input.weights)),
             training["model"],
@@ -54,16 +56,7 @@ with job_log(snakemake.log[0]):
             training["last_batch"],
             device,
             snakemake.params.allow_tf32,
-            state,
+            checkpoint,
         )
-        provenance = {
-            **block,
-            "source": origin["source"],
-            "data_sha256": origin["data_sha256"],
-            "n_rows": len(sets["training"].labels),
-            "experiment": experiment,
-            "config": snakemake.params.config_digest,
-            "backend": f"torch {device}",
-        }
         for kind in ("divergence", "metrics", "statistics"):
             write_table(Path(snakemake.output[kind]), getattr(result, kind), kind, provenance)

@@ -3,16 +3,16 @@
 So neither stopping and resuming nor, apart from rounding, training a block in groups changes a run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
-from pipeline_lib.models.labelled import Evaluation, LabelledBatch
+from pipeline_lib.models.labelled import EvaluatedStack, LabelledBatch
 from pipeline_lib.models.module_stack import Loss, ModuleReplicas
 from pipeline_lib.seeding import torch_seed
 
@@ -26,17 +26,11 @@ class BatchResult(NamedTuple):
     wrong: Tensor
 
 
-class SteppedStack(Protocol):
+class SteppedStack(EvaluatedStack, Protocol):
     """R replicas in lock-step whose gradients may depend on the step, through random layers."""
-
-    parameters: dict[str, Tensor]
 
     def gradients_at(self, step: int, batch: LabelledBatch) -> BatchResult:
         """Gradients and their losses; the next call may overwrite them."""
-        ...
-
-    def evaluate(self, x: Tensor, y: Tensor, chunk: int) -> Evaluation:
-        """Means over the examples x (n, ...) and y (n,), ``chunk`` examples at a time."""
         ...
 
 
@@ -95,6 +89,13 @@ class DropoutReplicas(ModuleReplicas):
             wrongs.append(wrong)
         return BatchResult(self._gradients, torch.stack(losses), torch.stack(wrongs))
 
+    def state(self) -> dict[str, Any]:
+        """Nothing: every draw belongs to its replica and step."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`: there is nothing to do."""
+
     def _loss_and_wrong(
         self, parameters: dict[str, Tensor], x: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -105,7 +106,6 @@ class DropoutReplicas(ModuleReplicas):
     def _seeded(self, replica: int, step: int) -> Iterator[None]:
         key = (*self._stream.spawn_key, replica, step)
         child = np.random.SeedSequence(self._stream.entropy, spawn_key=key)
-        device = next(iter(self.parameters.values())).device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(torch_seed(child))
             yield

@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
+
+Examples = tuple[NDArray[np.generic], NDArray[np.generic]]
+"""Examples x (n, ...) and their targets y (n, ...)."""
 
 
 class LabelledBatch(Protocol):
@@ -82,13 +87,21 @@ class Evaluation:
     error: Tensor
 
 
-class LabelledStack(Protocol):
-    """R replicas of one model in lock-step, trained on mini-batches of labelled examples.
+class EvaluatedStack(Protocol):
+    """R replicas of one model in lock-step.
 
     ``parameters`` maps a name to a tensor (R, *shape), which training updates in place.
     """
 
     parameters: dict[str, Tensor]
+
+    def evaluate(self, x: Tensor, y: Tensor, chunk: int) -> Evaluation:
+        """Means over the examples x (n, ...) and y (n, ...), ``chunk`` examples at a time."""
+        ...
+
+
+class LabelledStack(EvaluatedStack, Protocol):
+    """R replicas in lock-step, trained on mini-batches of labelled examples."""
 
     def gradients(self, batch: LabelledBatch) -> Mapping[str, Tensor]:
         """Gradients of the mean loss over each replica's batch, (R, *shape)."""
@@ -104,10 +117,6 @@ class LabelledStack(Protocol):
         """One step after the other, each with its batch and learning rate."""
         ...
 
-    def evaluate(self, x: Tensor, y: Tensor, chunk: int) -> Evaluation:
-        """Means over the examples x (n, ...) and y (n, ...), ``chunk`` examples at a time."""
-        ...
-
 
 @runtime_checkable
 class OwnUpdate(Protocol):
@@ -118,4 +127,17 @@ class OwnUpdate(Protocol):
 
     def update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
         """Update the weights by their gradients, (R, *shape)."""
+        ...
+
+
+@runtime_checkable
+class OwnState(Protocol):
+    """A stack whose next steps depend on more than its parameters, such as Adam's moments."""
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes, as a `pipeline_lib.checkpoint.State`, without the parameters."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
         ...

@@ -7,6 +7,7 @@ cannot take. Hand-derived stacks such as `pipeline_lib.models.mlp` are faster.
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +115,26 @@ class ModuleReplicas:
                 loss += of_chunk[0]
                 wrong += of_chunk[1]
         return Evaluation(loss / len(y), wrong / len(y))
+
+    def state(self) -> dict[str, Any]:
+        """States of torch's own generators, from which random layers draw."""
+        generators = {"cpu": torch.random.get_rng_state()}
+        if self._device.type == "cuda":
+            generators["cuda"] = torch.cuda.get_rng_state(self._device)
+        return {"generators": generators}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave, also in a stack that has not seen a batch yet."""
+        # Checked before the state was taken; random layers would draw for it once more.
+        self._is_checked = True
+        generators = state["generators"]
+        torch.random.set_rng_state(generators["cpu"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(generators["cuda"], self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.parameters.values())).device
 
     def _outputs(self, parameters: _Tensors, x: Tensor) -> Tensor:
         outputs: Tensor = functional_call(self._module, parameters | self._fixed, (x,))

@@ -15,11 +15,9 @@ from torch import Tensor, nn
 
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.imports import one_line
-from pipeline_lib.models.labelled import GivenBatch
+from pipeline_lib.models.labelled import Examples, GivenBatch
 from pipeline_lib.models.module_stack import Loss, ModuleReplicas
 from pipeline_lib.seeding import seed_sequence, torch_seed
-
-Examples = tuple[NDArray[np.generic], NDArray[np.generic]]
 
 SPLITS = ("training", "validation")
 _AT_ONCE = 500  # examples that are tried at once
