@@ -30,8 +30,10 @@ test: $(INSTALLED) ## run every test
 	$(VENV)/bin/python -m pytest
 
 test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)
-	@trap tests/cluster/stop.sh EXIT; trap 'exit 130' INT TERM; \
-	  tests/cluster/start.sh && $(VENV)/bin/python -m pytest tests/cluster
+	@trap tests/cluster/stop.sh EXIT; trap 'exit 130' INT TERM; set -e; \
+	  tests/cluster/start.sh; $(VENV)/bin/python -m pytest tests/cluster; tests/cluster/stop.sh; \
+	  tests/cluster/start.sh --accounting; \
+	  $(VENV)/bin/python -m pytest tests/cluster/test_accounting.py
 
 check: $(INSTALLED) ## linters, formatters and types
 	$(VENV)/bin/ruff check .

@@ -2,7 +2,8 @@
 # Install Slurm from Debian's packages (root; bookworm has 22.05). Nothing else in this folder installs
 # anything. Where a real Slurm is configured already this refuses to touch it.
 set -euo pipefail
-packages=(munge slurmctld slurmd slurm-client)
+# The -core packages of MariaDB bring its programs and no service.
+packages=(munge slurmctld slurmd slurm-client slurmdbd mariadb-server-core mariadb-client-core)
 
 [ "$(id -u)" = 0 ] || { echo "error: packages are installed by root; allowed: root" >&2; exit 1; }
 if [ -e /etc/slurm/slurm.conf ] && [ ! -L /etc/slurm/slurm.conf ]; then

@@ -4,14 +4,19 @@
 #
 # The GPUs are FAKE: device files with the numbers of /dev/null, which Slurm counts, grants and
 # withholds like GPUs, and which no program can compute on. Jobs that get one train on the CPU.
-# Accounting is off, as on many small clusters: states come from the controller alone.
+# Accounting is off, as on many small clusters: states come from the controller alone. With
+# --accounting a slurmdbd keeps them too, in a MariaDB of its own.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/cluster.conf"
 
+accounting=${1:-}
 fail() { echo "error: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || fail "user $(id -un): slurmd starts jobs as their owner; allowed: root"
-for program in munged slurmctld slurmd sinfo; do
+case "$accounting" in "" | --accounting) ;; *) fail "argument $accounting; allowed: --accounting" ;; esac
+needed="munged slurmctld slurmd sinfo"
+[ -z "$accounting" ] || needed+=" slurmdbd mariadbd mariadb-install-db mariadb"
+for program in $needed; do
   command -v "$program" >/dev/null || fail "$program is not installed; run $here/install.sh"
 done
 # The plugin drops SLURM_CONF from the environment of job steps: they look here and nowhere else.
@@ -34,6 +39,13 @@ runuser -u munge -- munged --key-file="$ROOT/munge/key" --socket="$ROOT/munge/so
   --pid-file="$ROOT/munge/munged.pid" --log-file="$ROOT/munge/munged.log" \
   --seed-file="$ROOT/munge/seed"
 
+storage="AccountingStorageType=accounting_storage/none"
+if [ -n "$accounting" ]; then
+  storage="AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort=17816
+AccountingStoragePass=$ROOT/munge/socket"
+fi
 port=17817 gpu=0 nodes="" all="" with_gpus="" gres=""
 for node in $NODES; do
   IFS=: read -r name processors memory gpus <<<"$node"
@@ -79,7 +91,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=0
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=2
 JobAcctGatherParams=OverMemoryKill
-AccountingStorageType=accounting_storage/none
+$storage
 ReturnToService=2
 SlurmctldTimeout=10
 SlurmdTimeout=5
@@ -91,6 +103,46 @@ PartitionName=gpu Nodes=${with_gpus#,} DefaultTime=5 MaxTime=UNLIMITED DefMemPer
 CONF
 
 export SLURM_CONF=$ROOT/slurm.conf
+if [ -n "$accounting" ]; then
+  install -d -m 700 "$ROOT/mysql"
+  # Readable by its owner alone, as slurmdbd wants it; the database listens on this machine alone.
+  password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+  mariadb-install-db --no-defaults --user=root --datadir="$ROOT/mysql" --skip-test-db \
+    --auth-root-authentication-method=socket --auth-root-socket-user=root >/dev/null
+  mariadbd --no-defaults --user=root --datadir="$ROOT/mysql" --socket="$ROOT/mysql/socket" \
+    --bind-address=127.0.0.1 --port=17815 --skip-name-resolve --pid-file="$ROOT/mariadbd.pid" \
+    --innodb-lock-wait-timeout=900 >"$ROOT/mariadbd.log" 2>&1 </dev/null &
+  sql() { mariadb --no-defaults --socket="$ROOT/mysql/socket" --execute "$1" 2>/dev/null; }
+  for _ in $(seq 100); do sql "select 1" >/dev/null && break || sleep 0.1; done
+  sql "create database accounting;
+    create user slurm@127.0.0.1 identified by '$password';
+    grant all on accounting.* to slurm@127.0.0.1" || fail "no MariaDB; see $ROOT/mariadbd.log"
+  (
+    umask 077
+    cat >"$ROOT/slurmdbd.conf" <<CONF
+AuthType=auth/munge
+AuthInfo=socket=$ROOT/munge/socket
+DbdHost=$(hostname -s)
+DbdAddr=127.0.0.1
+DbdPort=17816
+SlurmUser=root
+LogFile=$ROOT/slurmdbd.log
+PidFile=$ROOT/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort=17815
+StorageUser=slurm
+StoragePass=$password
+StorageLoc=accounting
+CONF
+  )
+  slurmdbd
+  for _ in $(seq 50); do timeout 5 sacctmgr -n list cluster >/dev/null 2>&1 && break || sleep 0.1; done
+  # Before slurmctld starts: it looks its cluster up once.
+  timeout 10 sacctmgr --immediate --quiet add cluster "$NAME" >/dev/null
+  timeout 10 sacctmgr --immediate --quiet add account "$ACCOUNT" >/dev/null
+  timeout 10 sacctmgr --immediate --quiet add user root account="$ACCOUNT" >/dev/null
+fi
 slurmctld
 for node in $NODES; do slurmd -N "${node%%:*}"; done
 for _ in $(seq 100); do

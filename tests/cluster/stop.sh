@@ -31,6 +31,8 @@ if timeout 10 scontrol ping >/dev/null 2>&1; then
 fi
 for node in $NODES; do end slurmd "$ROOT/slurmd-${node%%:*}.pid"; done
 end slurmctld "$ROOT/slurmctld.pid"
+end slurmdbd "$ROOT/slurmdbd.pid"
+end mariadbd "$ROOT/mariadbd.pid"
 end munged "$ROOT/munge/munged.pid"
 # Steps outlive a slurmd that was killed, and a Snakemake inside a job may outlive its step, whose
 # processes are tracked by their parents. All of them carry the cluster's name.

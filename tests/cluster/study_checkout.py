@@ -20,9 +20,10 @@ SMOKE = {
         "batch_sizes": [4, 64],
         "runs": 3000,
         "runs_per_block": 3000,
-        "iterations": 1500,
+        "iterations": 3000,
     }
 }
+CHECKPOINT_EVERY_S = 0.3
 # Jobs here take seconds: looked at sooner than on a cluster. The plugin waits 10 s longer after
 # every look at which nothing had finished, so a test lasts 12, 33 or 64 s and a little.
 QUICK_LOOKS = (
@@ -43,7 +44,11 @@ class Checkout:
     def of(cls, repository: Path, folder: Path, smoke: dict[str, object], data: str | None):
         """Copy ``repository``; ``smoke`` is what the scale of that name changes."""
         copy_of(repository, folder)
-        (folder / "mine.yaml").write_text(json.dumps({"scales": {"smoke": smoke}}))
+        mine = {
+            "scales": {"smoke": smoke},
+            "compute": {"checkpoint_every_s": CHECKPOINT_EVERY_S},
+        }
+        (folder / "mine.yaml").write_text(json.dumps(mine))
         return cls(folder, data)
 
     def copied(self, folder: Path) -> "Checkout":
@@ -58,6 +63,11 @@ class Checkout:
     @property
     def block_logs(self) -> list[Path]:
         return sorted((self.folder / "logs/smoke/runs").glob("*.log"))
+
+    @property
+    def states(self) -> list[Path]:
+        """Checkpoints of blocks that train, or were stopped."""
+        return sorted((self.results / "checkpoints").glob("*.zip"))
 
     def start(self, *targets: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Start Snakemake; what it prints goes to output.txt."""

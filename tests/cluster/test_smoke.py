@@ -40,7 +40,7 @@ def test_smoke_through_slurm_gives_the_values_of_a_run_without_it(cluster, smoke
     assert {job.gpus for job in with_gpu} == {1}
     assert {job.node for job in with_gpu} == GPU_NODES
     assert len(GPU_NODES) >= 2
-    # Four blocks of linear regression share one allocation of as many processors as --cores.
+    # Four blocks of linear regression share one allocation, in turn.
     (shared,) = [job for job in jobs if "blocks" in job.fields["Comment"]]
-    assert shared.fields["NumCPUs"] == "2"
+    assert shared.fields["NumCPUs"] == "1"
     shutil.rmtree(checkout.folder)

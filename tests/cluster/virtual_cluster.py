@@ -110,7 +110,8 @@ class VirtualCluster:
             if not self._alive(f"slurmd-{node}"):
                 output_of("slurmd", "-N", node)
         output_of("scancel", "--quiet", "--user", str(os.getuid()))
-        wait_until(lambda: self._node_states() == {"idle"}, 90, "every node idle")
+        # A step whose end the controller missed reports it again after a minute.
+        wait_until(lambda: self._node_states() == {"idle"}, 180, "every node idle")
         for process in psutil.process_iter(["environ"]):
             # Slurm tracks processes by their parents here; a Snakemake may outlive its step.
             if (process.info["environ"] or {}).get("SLURM_CLUSTER_NAME") == SETTINGS["NAME"]:

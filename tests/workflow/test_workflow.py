@@ -1,6 +1,7 @@
 """The workflow as a user meets it: one command, partial reruns, bad input, artefacts."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,26 @@ def test_one_figure_is_drawn_again_alone(smoke, data_dir):
     assert jobs(planned.stdout + planned.stderr) == {"fig1b": 1, "total": 1}
     assert snakemake(smoke, *arguments, data=data_dir).returncode == 0
     assert figure.read_bytes() == before
+
+
+def test_results_from_another_machine_are_drawn_without_training(smoke, repository, tmp_path):
+    elsewhere = copy_of(repository, tmp_path / "elsewhere")
+    shutil.copytree(smoke / "results", elsewhere / "results", copy_function=shutil.copy)
+    for path in (elsewhere / "src").rglob("*.py"):
+        path.touch()  # a clone is newer than the results brought to it
+    scale = ("--config", "scale=smoke")
+    planned = snakemake(elsewhere, "--dry-run", *scale)
+    assert jobs(planned.stdout + planned.stderr)["train_block"] == 24
+    touched = snakemake(elsewhere, "--touch", *scale)
+    assert touched.returncode == 0, touched.stderr
+    planned = snakemake(elsewhere, "--dry-run", *scale)
+    assert NOTHING in planned.stdout + planned.stderr
+    figure = "results/smoke/figures/fig1b.png"
+    (elsewhere / figure).unlink()
+    drawn = snakemake(elsewhere, "fig1b", *scale)
+    assert drawn.returncode == 0, drawn.stderr
+    assert jobs(drawn.stdout + drawn.stderr) == {"fig1b": 1, "total": 1}
+    assert (elsewhere / figure).read_bytes() == (smoke / figure).read_bytes()
 
 
 @pytest.mark.parametrize(
