@@ -50,13 +50,13 @@ def degree_rows(exact: Sequence[ScalarVariance]) -> pd.DataFrame:
     ``bound_stated`` is 2·3^t and ``bound_formula`` 2·3^{t+1}; ``tight`` is 3^{t+1} − t − 2 for the
     stochastic gradient and one less for the full one, which lacks the last factor s. b₀ has an
     enclosure over the reals and a value over the integers (see `DecreasingFrom`). A variance that
-    does not depend on b has degree 0 and no b₀.
+    does not depend on b has degree 0 and no b₀; nor has one that increases in b for all large b.
     """
     rows = []
     for step, quantity, tensor, polynomial in _polynomials(exact):
         low, high, integer = np.nan, np.nan, None
-        if polynomial.degree() > 0:
-            start = decreasing_from(polynomial)
+        start = decreasing_from(polynomial) if polynomial.degree() > 0 else None
+        if start is not None:
             low, high = (_to_float(bound) for bound in start.real)
             integer = start.integer
         rows.append(

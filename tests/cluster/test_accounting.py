@@ -14,7 +14,7 @@ def accounting(virtual_cluster) -> None:
 def test_with_accounts_the_controller_may_be_away_for_longer(
     accounting, cluster, checkout, undisturbed
 ):
-    """Until Snakemake has looked and Slurm's own commands have given up, which takes ten seconds."""
+    """Until Snakemake has looked and Slurm's commands have given up, which takes ten seconds."""
     profile = checkout.folder / "slurm/profile.yaml"
     text = profile.read_text()
     assert 'account: ""' in text

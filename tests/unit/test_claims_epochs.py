@@ -19,6 +19,7 @@ from pipeline_lib.claims.overfitting import overfitted, validation_loss_stops
 from pipeline_lib.claims.reviews import decreasing_under_adam
 from pipeline_lib.claims.setting import (
     FIGURE_3A,
+    FIGURE_3B,
     FIGURE_4,
     FIGURE_5,
     Setting,
@@ -109,6 +110,8 @@ def test_a_tie_at_0_is_no_decrease():
     table.loc[perfect & (table["metric"] == "error"), ["mean", "std_error"]] = 0.0
     found = errors_decrease(table, HERE, stated=HERE)
     assert found.verdict == "partly"
+    assert found.p_value < 0.05
+    assert found.scale_needed.startswith("means that differ")
     assert "is open in 1 of 24 comparisons (in 1 because both means are 0)" in found.evidence
     lost = (FALLING["epoch"] == 5) & (FALLING["b"] == 256) & (FALLING["metric"] == "loss")
     missing = FALLING.assign(mean=FALLING["mean"].mask(lost), std_error=1e-3)
@@ -164,17 +167,20 @@ def test_e6_begins_at_epoch_500():
     assert short.scale_needed == "the paper's 1,000 epochs (here 12)"
 
 
-def u_shaped(order, early=falling):
-    """Validation losses that are least at epoch 4 for every b; from 5 on in the order given."""
+def u_shaped(order, early=falling, at=(5, 5)):
+    """Validation losses that rise from epoch 5 on, in the order given.
+
+    ``at``: for b = 64, and for larger b.
+    """
 
     def loss(split):
         if split != "validation":
             return falling
 
-        def at(b, epoch):
-            return early(b, epoch) + 1 if epoch < 5 else order(b) + 0.2 * epoch
+        def value(b, epoch):
+            return early(b, epoch) + 1 if epoch < at[b > 64] else order(b) + 0.2 * epoch
 
-        return at
+        return value
 
     return metrics(loss)
 
@@ -185,6 +191,10 @@ def test_e8_needs_over_fitting_and_an_order_that_ends():
     found = validation_loss_stops(stops, HERE, stated=HERE)
     assert found.verdict == "confirmed"
     assert found.p_value < 0.05
+    assert "both over-fit, the first time after epoch 5" in found.evidence
+    # alone b = 64 does so from epoch 5 on; a pair from 9 on
+    late = validation_loss_stops(u_shaped(lambda b: 3 + 0.2 * np.log2(b), at=(5, 9)), HERE)
+    assert "both over-fit, the first time after epoch 9" in late.evidence
     kept = validation_loss_stops(u_shaped(lambda b: 6 - 0.2 * np.log2(b)), HERE, stated=HERE)
     assert kept.verdict == "refuted"
     # the first half alone: kept it leaves the claim open, broken it refutes it
@@ -295,6 +305,14 @@ def test_a_smaller_setting_is_less_evidence_and_another_problem_none():
     ]  # fmt: skip
     assert judged("confirmed", smaller, FIGURE_4)[0] == "partly"
     assert judged("refuted", smaller, FIGURE_4) == ("refuted", None)
+    seldom = dataclasses.replace(
+        FIGURE_3B, evaluate_every=1000, distorted_every=None, recorded_steps=1
+    )
+    assert shortfalls(seldom, FIGURE_3B) == [
+        "losses every 100 epochs (here 1,000 epochs)", "gaps every 100 epochs (here never)",
+        "12 recorded steps a decade (here 1)",
+    ]  # fmt: skip
+    assert shortfalls(dataclasses.replace(FIGURE_4, recorded_steps="every"), FIGURE_4) == []
     other = dataclasses.replace(FIGURE_4, problem={**FIGURE_4.problem, "layers": [784, 16, 10]})
     layers = "layers 784-1024-512-10 (here 784-16-10)"
     assert departures(other.problem, FIGURE_4.problem) == [layers]

@@ -12,15 +12,14 @@ from pipeline_lib.claims.batch_dependence import (
     count_of_batch_sizes,
     degree_six_fits,
     proportional_to_full,
-    swept_batch_sizes,
 )
 from pipeline_lib.claims.experiments import (
-    Extent,
     Figure,
     decreasing_in_two_layers,
     decreasing_on_admissions,
     stated_p_values,
 )
+from pipeline_lib.claims.extent import Extent, swept_batch_sizes
 from pipeline_lib.fit_tables import fit_tables
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.theory.linear_regression import exact_moments
@@ -61,7 +60,7 @@ def test_e1_is_exact_where_theory_is_given(regression):
 def test_e1_at_a_smaller_extent_is_only_partly_shown(regression):
     found = decreasing_on_admissions(*regression, extent=Extent(PROBLEM, (2, 64), 2000, 1000))
     assert found.verdict == "partly"
-    assert found.scale_needed == "b = 64 and 2,000 steps (here 10)"
+    assert found.scale_needed == "b = 64 and 2,000 steps (here 10)"  # exact values need no runs
 
 
 def test_e1_with_planted_violations(regression):
@@ -97,6 +96,12 @@ def test_e4_by_tests_alone(regression):
     found = decreasing_in_two_layers(heavy, None, extent=extent)
     assert found.verdict == "partly"
     assert found.scale_needed == "runs that see the tail of the gradients"
+    more = dataclasses.replace(extent, runs=1000)
+    found = decreasing_in_two_layers(rows, None, extent=more)
+    assert (found.verdict, found.scale_needed) == (
+        "partly", "1,000 runs a batch size (here 200)",
+    )  # fmt: skip
+    assert decreasing_in_two_layers(planted, None, extent=more).verdict == "refuted"
     found = decreasing_in_two_layers(heavy, None, extent=Extent(PROBLEM, (2, 8, 32), STEPS, 1000))
     assert found.scale_needed == "the paper's 1,000 runs a batch size (here 200)"
 
@@ -119,6 +124,16 @@ def test_e2_needs_an_adequate_and_an_accurate_fit(fits):
     lacking = degree_six_fits(accurate.assign(chi_squared=1e3), curves, theory)
     assert (lacking.verdict, lacking.scale_needed) == ("partly", None)
     assert lacking.p_value < 1e-6
+
+
+def test_e2_is_of_degree_six_and_of_more_points_than_coefficients(regression, fits):
+    variance, theory = regression
+    table, curves, _ = fits
+    other = degree_six_fits(*fit_tables(variance, theory, N, [3, 6, 9], 2), theory)
+    assert (other.verdict, other.n_comparisons) == ("not tested at this scale", 0)
+    assert other.scale_needed == "degree 6"
+    through = degree_six_fits(table.assign(dof=0, chi_squared=0.0), curves, theory)
+    assert through.scale_needed == "at least 8 batch sizes below n"
 
 
 def test_e2_is_refuted_where_no_part_holds(fits):
@@ -146,6 +161,7 @@ def test_e3_counts_twenty_sizes():
 
 def test_e11_on_exact_values_and_on_planted_ratios(regression):
     _, theory = regression
+    assert proportional_to_full(theory[theory["step"] == 0], N).scale_needed == "2 iterations"
     found = proportional_to_full(theory, N)
     assert (found.verdict, found.exact) == ("refuted", True)
     assert found.n_comparisons == (STEPS - 1) * (N - 1)
@@ -171,9 +187,16 @@ def test_e12_looks_at_the_stated_number_of_runs(regression):
     none = Figure(flat, PROBLEM, EXTENT)
     assert stated_p_values({"x": none}).verdict == "refuted"
     assert stated_p_values({"Figure 1a": figure, "x": none}).verdict == "partly"
-    # with fewer runs, or of another problem, a figure is not judged
+    # sizes and steps that the figure does not have change nothing
+    beside = ~variance["b"].isin([2, 8, 32])
+    wide = variance.assign(variance=variance["variance"].mask(beside, 1.0))
+    late = dataclasses.replace(stated, steps=STEPS - 2)
+    assert stated_p_values({"x": Figure(wide, PROBLEM, stated)}).n_comparisons == 38
+    assert stated_p_values({"x": Figure(wide, PROBLEM, late)}).n_comparisons == 2 * 15
+    # of another number of runs, or of another problem, a figure is not judged
     for lacking, needed in (
         (dataclasses.replace(stated, runs=1000), "1,000 runs a batch size (here 200)"),
+        (dataclasses.replace(stated, runs=40), "40 runs a batch size (here 200)"),
         (dataclasses.replace(stated, problem={"rows": 500}), "500 rows (here 60)"),
     ):
         waiting = stated_p_values({"Figure 2": Figure(clear, PROBLEM, lacking)})

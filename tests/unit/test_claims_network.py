@@ -1,5 +1,6 @@
 """T6 to T10 and H1: independent computations agree, and verdicts on planted data."""
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -95,6 +96,13 @@ def test_theorem_5_and_a_planted_variance_that_never_decreases(degrees):
     assert found.n_comparisons == 6
     planted = degrees.assign(decreasing_from_integer=pd.array([None] * len(degrees), "Int32"))
     assert theorem_5(planted).verdict == "refuted"
+    # 1 - 1/b grows for ever: exact polynomials can refute the claim
+    never = dataclasses.replace(variances(NETWORK, FIFTH, 0)[0], g1=fmpq_poly([1, -1]))
+    assert theorem_5(degree_rows([never])).verdict == "refuted"
+    # a variance of 0 at every b decreases, not strictly
+    still = degree_rows(variances(ScalarNetwork(1, 1, 1), FIFTH, 2))
+    assert set(still["degree"]) == {0}
+    assert theorem_5(still).verdict == "confirmed"
 
 
 def test_class_sizes_are_falling_factorials():
@@ -133,9 +141,12 @@ def test_runs_that_miss_the_variance_refute_and_runs_that_see_it_confirm():
     found = runs_see_the_variance(repeats([0.05, 0.04]))
     assert found.verdict == "confirmed"
     assert found.p_value < 0.05
+    half = runs_see_the_variance(repeats([0.01, 0.1]))
+    assert half.verdict == "partly"
+    assert half.p_value < 0.05
     undecided = runs_see_the_variance(repeats([0.05, 0.1], n=100))
-    assert undecided.verdict == "partly"
-    assert undecided.scale_needed is not None
+    assert (undecided.verdict, undecided.p_value) == ("not tested at this scale", None)
+    assert undecided.scale_needed == "more repeats"
     # only small b is asked about
     other = runs_see_the_variance(repeats([0.9], b=64))
     assert (other.verdict, other.n_comparisons) == ("not tested at this scale", 0)

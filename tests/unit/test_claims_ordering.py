@@ -140,6 +140,32 @@ def test_exact_values_settle_what_they_cover():
     assert decide(neighbours(rows, exact)).verdict == "partly"
 
 
+def test_the_p_value_is_of_what_the_verdict_rests_on():
+    truth = falling()
+    rows = table(truth, 400)
+    exact = exact_of(truth)
+    exact = exact[exact["step"] < 6]
+    exact.loc[(exact["b"] == 2) & (exact["step"] == 2), "variance"] *= 3
+    by_exact_values = decide(neighbours(rows, exact))
+    assert (by_exact_values.verdict, by_exact_values.n_exact_against) == ("refuted", 1)
+    assert by_exact_values.p_value is None  # the tests are all in favour
+    truth[8] = 0.999 * truth[4]
+    some = decide(neighbours(table(truth, 400)))
+    assert some.verdict == "partly"
+    assert some.p_value == some.p_for_least < 0.05 < some.p_for
+    none = decide(neighbours(table(falling(power=0.01), 30)))
+    assert (none.verdict, none.p_value) == ("not tested at this scale", None)
+
+
+def test_no_number_of_runs_settles_a_tie():
+    rows = table(falling(), 400)
+    perfect = (rows["step"] == 5) & (rows["b"] > 2)
+    rows.loc[perfect, ["variance", "std_error"]] = 0.0
+    outcome = decide(neighbours(rows).assign(test="welch"))
+    assert (outcome.verdict, outcome.n_open, outcome.n_tied) == ("partly", 1, 1)
+    assert outcome.scale_needed(1000).startswith("means that differ")
+
+
 def test_p_values_are_those_of_inference():
     rows = table(falling(power=0.1), 50)
     comparisons = neighbours(rows)

@@ -16,7 +16,7 @@ from pipeline_lib.claims.__main__ import main
 from pipeline_lib.claims.artefacts import claimed, needed_tables
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.evaluators import Regression, Source, two_orders
-from pipeline_lib.claims.experiments import FIGURE_1A, FIGURE_1B, FIGURE_2
+from pipeline_lib.claims.extent import FIGURE_1A, FIGURE_1B, FIGURE_2
 from pipeline_lib.claims.ledger import evaluate, ledger_page
 from pipeline_lib.claims.setting import (
     FIGURE_3A,
@@ -100,10 +100,10 @@ def test_claims_read_their_tables(study, always):
     )
     only = dataclasses.replace(study, only=("admission",))
     tables = always | {"theory/admission": theory, "variance/admission": estimates}
-    found = {one.id: one for one in evaluate(only, tables, Regression(x, y, w))}
-    # of every regression: these data are an instance; 50 iterations do not confirm
+    found = {one.id: one for one in evaluate(only, tables, Regression(x, y, w), rows=9)}
+    # of every regression: these data are an instance, which does not confirm
     assert {found[name].verdict for name in ("T4", "H2")} == {"partly"}
-    assert found["T4"].scale_needed == "the paper's 2,000 iterations (here 50)"
+    assert found["T4"].scale_needed == "the paper's 500 rows (here 9); 2,000 steps (here 50)"
     assert f"n = 9, {admission.iterations} iterations" in found["T4"].evidence
     assert found["E11"].verdict == "refuted"
     assert found["E11"].evidence.endswith("An instance other than the paper's 500 rows (here 9).")
@@ -119,7 +119,7 @@ def test_claims_read_their_tables(study, always):
 
 def test_claims_on_figures_are_decided_on_their_problem_alone(study):
     data = np.random.default_rng(1).standard_normal((500, 3))
-    source = Source(study, {}, Regression(data[:, :2], data[:, 2], data[0, :2]), {}, 0)
+    source = Source(study, {}, Regression(data[:, :2], data[:, 2], data[0, :2]), {}, 500, 0)
     assert departures(source.problem("admission"), FIGURE_1A.problem) == []
     assert departures(source.problem("admission_sweep"), FIGURE_1B.problem) == []
     assert departures(source.problem("teacher_student"), FIGURE_2.problem) == []
@@ -138,8 +138,8 @@ def test_claims_on_figures_are_decided_on_their_problem_alone(study):
     tables = {f"{kind}/teacher_student": rows for kind in ("variance", "theory")}
     needs, evaluator = two_orders(lambda *_, artefact: found, "teacher_student", FIGURE_2)
     assert set(needs) == set(tables)
-    other = Source(changed("teacher_student", learning_rate=constant), tables, None, {}, 0)
-    kept = Source(study, tables, None, {}, 0)
+    other = Source(changed("teacher_student", learning_rate=constant), tables, None, {}, None, 0)
+    kept = Source(study, tables, None, {}, None, 0)
     assert evaluator(kept) == found
     left = evaluator(other)
     assert (left.verdict, left.p_value) == ("not tested at this scale", None)

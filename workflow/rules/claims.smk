@@ -9,7 +9,9 @@ CLAIMS_MODULES = (
     "catalogue",
     "enumeration",
     "epochs",
+    "evaluators",
     "experiments",
+    "extent",
     "ledger",
     "linear_exact",
     "linear_theory",
@@ -32,7 +34,9 @@ rule claims:
     input:
         tables=expand(f"{RESULTS}/{{table}}.parquet", table=needed_tables(study)),
         admissions=(
-            [f"{RESULTS}/data/admissions.parquet"] if "admission" in CLAIMED else []
+            [f"{RESULTS}/data/admissions.parquet"]
+            if {"admission", "admission_sweep"} & set(CLAIMED)
+            else []
         ),
         weights=expand(
             WEIGHTS,
@@ -64,7 +68,11 @@ rule claims:
     params:
         settings=digest(
             {name: dataclasses.asdict(one) for name, one in CLAIMED.items()}
-            | {"network": scalar_settings()}
+            | {
+                "network": scalar_settings(),
+                "distortion": dataclasses.asdict(study.distortion),
+                "confidence_level": study.confidence_level,
+            }
         ),
     script:
         "../scripts/claims.py"

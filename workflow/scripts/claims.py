@@ -23,7 +23,9 @@ with job_log(snakemake.log[0]):
         name: read_table(Path(path), kind)
         for (name, kind), path in zip(kinds, inputs.tables, strict=True)
     }
-    regression = None
+    regression = rows = None
+    if inputs.admissions:
+        rows = len(read_design(Path(inputs.admissions[0]), "all").target)
     if "admission" in claimed(study):
         features = study.experiments["admission"].model.features
         design = read_design(Path(inputs.admissions[0]), features)
@@ -32,6 +34,6 @@ with job_log(snakemake.log[0]):
     reviews = None
     if "yelp" in claimed(study):
         reviews = json.loads(Path(inputs.reviews[0]).read_text(encoding="utf-8"))
-    findings = evaluate(study, tables, regression, reviews)
+    findings = evaluate(study, tables, regression, reviews, rows)
     write_table(Path(snakemake.output.table), claims_table(findings), "claims")
     write_text(Path(snakemake.output.page), ledger_page(findings, study.scale))

@@ -6,11 +6,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.verdict import Finding, Verdict, finding, from_parts
+from pipeline_lib.claims.extent import swept_batch_sizes
+from pipeline_lib.claims.verdict import Finding, Verdict, finding, from_parts, untested
 from pipeline_lib.inference import holm
 from pipeline_lib.statistics import ALL, FULL, STOCHASTIC
 
 Floats = NDArray[np.float64]
+
+DEGREE = 6  # of Figure 1b
 
 
 def degree_six_fits(
@@ -26,10 +29,21 @@ def degree_six_fits(
     The fit is the paper's: plain estimates, powers of 1/b, with a constant. The four parts: the fit
     shows no lack of fit at any step and is within ``tolerance`` of the exact variance, relatively,
     at every whole b in its range; and over that range and the fitted steps the exact variance falls
-    in b, falls in t, and falls by less as b grows.
+    in b, falls in t, and falls by less as b grows. Another degree, or as few batch sizes with an
+    error as the fit has coefficients, tests nothing.
     """
     fits, curves = _paper_fit(fits), _paper_fit(curves)
     lines = fits.drop_duplicates(["init", "step"])
+    degrees = sorted(lines["degree"].unique())
+    if degrees != [DEGREE]:
+        told = ", ".join(map(str, degrees)) or "none"
+        return untested(CLAIMS["E2"], f"The degree of the fit is {told}.", f"degree {DEGREE}")
+    if (lines["dof"] <= 0).any():
+        return untested(
+            CLAIMS["E2"],
+            "The fit has as many coefficients as batch sizes, and passes through every point.",
+            f"at least {DEGREE + 2} batch sizes below n",
+        )
     lack = holm(stats.chi2.sf(lines["chi_squared"], lines["dof"]))
     steps = sorted(lines["step"].unique())
     low, high = curves["b"].min(), curves["b"].max()
@@ -75,11 +89,6 @@ def degree_six_fits(
     )
 
 
-def swept_batch_sizes(low: int = 2, high: int = 500) -> list[int]:
-    """The powers of two and the multiples of 40 in [low, high] (Section 4.2)."""
-    return [b for b in range(low, high + 1) if b > 0 and (b & (b - 1) == 0 or b % 40 == 0)]
-
-
 def count_of_batch_sizes(stated: int = 21, low: int = 2, high: int = 500) -> Finding:
     """E3: the number of batch sizes of Figure 1b, from the rule that defines them."""
     sizes = swept_batch_sizes(low, high)
@@ -100,6 +109,8 @@ def proportional_to_full(
     Confirmed if it is one constant (to ``tolerance``, relatively), partly if it is one at each t.
     """
     rows = theory[(theory["tensor"] == ALL) & (theory["step"] > 0) & (theory["b"] < n)]
+    if rows.empty:
+        return untested(CLAIMS["E11"], "There is no step after the first.", "2 iterations")
     wide = rows.pivot(index=["init", "step", "b"], columns="quantity", values="variance")
     b = wide.index.get_level_values("b").to_numpy(np.float64)
     ratio = wide[STOCHASTIC] * b / (n**2 * wide[FULL])

@@ -19,8 +19,8 @@ from pipeline_lib.claims.ordering import (
     pairs,
     signs,
 )
-from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_4, Setting, judged, noted
-from pipeline_lib.claims.verdict import SETTLED, Claim, Finding, finding
+from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_3B, FIGURE_4, Setting, judged, noted
+from pipeline_lib.claims.verdict import SETTLED, Claim, Finding, finding, untested
 from pipeline_lib.metric_tables import ERROR, GAP, LOSS, TRAINING, VALIDATION
 from pipeline_lib.statistics import ALL, STOCHASTIC
 
@@ -100,7 +100,7 @@ def gap_increases(
     metrics: pd.DataFrame,
     here: Setting,
     alpha: float = 0.05,
-    stated: Setting = FIGURE_4,
+    stated: Setting = FIGURE_3B,
     artefact: str | None = None,
 ) -> Finding:
     """E6 from the ``metric_summary`` artefact of `mnist`: the gap from epoch 500 on.
@@ -234,15 +234,3 @@ def span(comparisons: pd.DataFrame) -> str:
     if len(epochs) == 1:
         return f"{epochs[0]:,} epochs"
     return f"{epochs[0]:,} to {epochs[-1]:,} epochs ({len(epochs):,} evaluations)"
-
-
-def untested(claim: Claim, evidence: str, needed: str) -> Finding:
-    """The finding where there is nothing to compare."""
-    return finding(
-        claim,
-        "not tested at this scale",
-        evidence,
-        exact=False,
-        n_comparisons=0,
-        scale_needed=needed,
-    )

@@ -31,6 +31,7 @@ def evaluate(
     tables: Tables,
     regression: Regression | None = None,
     reviews: Mapping[str, Any] | None = None,
+    rows: int | None = None,
     seed: int = 0,
 ) -> list[Finding]:
     """The finding of every claim, in the order of the catalogue.
@@ -38,12 +39,13 @@ def evaluate(
     Args:
         tables: what `artefacts.needed_tables` names, as far as it is there.
         regression: of `admission`, if it is configured.
+        rows: of the admission data, if an experiment on them is configured.
         reviews: provenance of the ``reviews`` artefact, if `yelp` is configured.
         seed: of the small random problems.
 
     A claim whose tables are not there is not tested; its evidence says what is missing.
     """
-    source = Source(study, tables, regression, reviews or {}, seed)
+    source = Source(study, tables, regression, reviews or {}, rows, seed)
     present = {*tables, *claimed(study), *([] if regression is None else [REGRESSION])}
     findings = []
     for name in CLAIMS:

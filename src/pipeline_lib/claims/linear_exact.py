@@ -17,7 +17,7 @@ from pipeline_lib.claims.enumeration import (
     is_nonnegative_definite,
 )
 from pipeline_lib.claims.ordering import ROUNDING
-from pipeline_lib.claims.verdict import Finding, Verdict, finding
+from pipeline_lib.claims.verdict import Finding, Verdict, finding, untested
 from pipeline_lib.theory.linear_regression import exact_moments
 from pipeline_lib.theory.polynomial import variance_polynomials
 
@@ -62,12 +62,16 @@ def corollary_1(
         if falls == len(values) * (n - 1) and not negative
         else "partly"
     )
+    certified = (
+        f"{negative} of {len(coefficients)} certified coefficients in c_b at t = "
+        f"{', '.join(map(str, polynomial_steps))} are negative or undecided. "
+        if polynomial_steps
+        else ""
+    )
     evidence = (
         f"From b to b + 1 the exact variances strictly fall in {falls:,} of "
         f"{len(values) * (n - 1):,} cases and rise in {rises:,} (n = {n}, {n_steps:,} iterations, "
-        f"both gradients). {negative} of "
-        f"{len(coefficients)} certified coefficients in c_b at t = "
-        f"{', '.join(map(str, polynomial_steps))} are negative or undecided; on a problem with n = "
+        f"both gradients). {certified}On a problem with n = "
         f"{problem.n}, {sum(ordered)} of {len(ordered)} covariance matrices fall for every B."
     )
     count = len(values) * (n - 1) + len(ordered)
@@ -100,6 +104,8 @@ def expected_loss(
     n = len(np.asarray(target))
     moments = exact_moments(features, target, initial_weights, learning_rates, np.arange(1, n + 1))
     losses = moments.expected_loss[1:]
+    if not len(losses):
+        return untested(CLAIMS["H2"], "There is no step after the first.", "2 iterations")
     # The part that depends on b is small beside the loss itself: what is below the rounding of
     # the loss counts as neither.
     falls, rises = _changes(losses)

@@ -156,13 +156,18 @@ def population_moments(
 
 
 def theorem_5(degrees: pd.DataFrame, artefact: str | None = None) -> Finding:
-    """T9: b_0 of every stochastic gradient in the ``scalar_degrees`` artefact."""
+    """T9: b_0 of every stochastic gradient in the ``scalar_degrees`` artefact.
+
+    A variance that does not depend on b decreases, not strictly, from b = 1 on.
+    """
     rows = degrees[degrees["quantity"] == STOCHASTIC]
-    start = rows["decreasing_from_integer"]
+    start = rows["decreasing_from_integer"].mask(rows["degree"] == 0, 1)
     known = start.notna().to_numpy()
     largest = int(start.max()) if known.any() else None
+    constant = int((rows["degree"] == 0).sum())
     evidence = (
-        f"{known.sum()} of {len(rows)} exact polynomials (t = 0 to {rows['step'].max()}) decrease "
+        f"{known.sum()} of {len(rows)} exact polynomials (t = 0 to {rows['step'].max()}"
+        f"{f', {constant} of them constant' if constant else ''}) decrease "
         f"from some b_0 on; the largest b_0 is {largest}. "
         "In its own network the paper saw that 4 is enough."
     )

@@ -43,9 +43,11 @@ class Ordering:
 
     n_for, n_against, n_open: comparisons settled for the claim, against it, and not settled; they
         add up to n_comparisons, of which n_exact were settled by exact values.
-    p_for: largest Holm-adjusted p-value of the tests for the claim; p_against: the smallest of the
-        tests against it; None where every comparison is exact.
+    n_exact_against: comparisons settled against the claim by exact values.
+    p_for: largest Holm-adjusted p-value of the tests for the claim; p_for_least: the smallest of
+        them; p_against: the smallest of the tests against it; None where every comparison is exact.
     n_runs: the smallest number of runs behind an estimate that was tested; None likewise.
+    n_tied: open comparisons of two equal estimates without spread, which no number of runs settles.
     n_unusable: open comparisons in which an estimate is missing or flagged as unreliable.
     runs_needed: runs a batch size at which half of the other open comparisons would be decided if
         the estimates held; None where there is none in which the estimates favour the claim.
@@ -53,11 +55,14 @@ class Ordering:
 
     n_comparisons: int
     n_exact: int
+    n_exact_against: int
     n_for: int
     n_against: int
     n_open: int
+    n_tied: int
     n_unusable: int
     p_for: float | None
+    p_for_least: float | None
     p_against: float | None
     n_runs: int | None
     runs_needed: int | None
@@ -78,8 +83,18 @@ class Ordering:
 
     @property
     def p_value(self) -> float | None:
-        """The p-value that the verdict rests on."""
-        return self.p_against if self.verdict == "refuted" else self.p_for
+        """The p-value that the verdict rests on; None where it rests on exact values or is open.
+
+        Of a claim that holds partly, the smallest: that some comparison is settled by its test.
+        """
+        match self.verdict:
+            case "refuted":
+                return None if self.n_exact_against else self.p_against
+            case "confirmed":
+                return self.p_for
+            case "partly":
+                return None if self.n_exact else self.p_for_least
+        return None
 
     def describe(self) -> str:
         """The counts as one sentence."""
@@ -99,6 +114,8 @@ class Ordering:
         """What would settle what is open; None where the verdict is final."""
         if self.verdict in ("confirmed", "refuted"):
             return None
+        if self.n_open and self.n_tied == self.n_open:
+            return "means that differ: what is open are equal means without spread"
         if paper_runs is not None and self.n_runs is not None and self.n_runs < paper_runs:
             return f"the paper's {paper_runs:,} runs a batch size (here {self.n_runs:,})"
         if self.runs_needed is not None:
@@ -170,7 +187,7 @@ def decide(
     """
     if comparisons.empty:
         _check_level(alpha)
-        return Ordering(0, 0, 0, 0, 0, 0, None, None, None, None)
+        return Ordering(0, 0, 0, 0, 0, 0, 0, 0, None, None, None, None, None)
     one = _settle(comparisons, alpha, direction)
     n_for, n_against = int(one.favour.sum()), int(one.against.sum())
     tested = comparisons[~one.known]
@@ -180,11 +197,14 @@ def decide(
     return Ordering(
         n_comparisons=len(comparisons),
         n_exact=int(one.known.sum()),
+        n_exact_against=int((one.against & one.known).sum()),
         n_for=n_for,
         n_against=n_against,
         n_open=len(comparisons) - n_for - n_against,
+        n_tied=int((_tied(comparisons) & one.usable & ~one.known).sum()),
         n_unusable=int((~one.usable & ~one.known).sum()),
         p_for=float(holm(one.p_for).max()) if any_test else None,
+        p_for_least=float(holm(one.p_for).min()) if any_test else None,
         p_against=float(holm(one.p_against).min()) if any_test else None,
         n_runs=int(np.nanmin(runs)) if any_test and np.isfinite(runs).any() else None,
         runs_needed=_runs_needed(
@@ -275,6 +295,13 @@ def _not_random(table: pd.DataFrame) -> "pd.Series[bool]":
 def _present(comparisons: pd.DataFrame) -> NDArray[np.bool_]:
     ends = [f"{name}_{end}" for name in ("estimate", "std_error") for end in ("small", "large")]
     return np.asarray(np.isfinite(comparisons[ends].to_numpy(np.float64)).all(axis=1))
+
+
+def _tied(comparisons: pd.DataFrame) -> NDArray[np.bool_]:
+    """Equal estimates without spread."""
+    equal = comparisons["estimate_small"] == comparisons["estimate_large"]
+    spread = comparisons["std_error_small"] + comparisons["std_error_large"]
+    return (equal & (spread == 0)).to_numpy()
 
 
 def _usable(comparisons: pd.DataFrame) -> NDArray[np.bool_]:

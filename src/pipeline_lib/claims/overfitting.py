@@ -5,10 +5,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.epochs import counts, metric_comparisons, untested
+from pipeline_lib.claims.epochs import counts, metric_comparisons
 from pipeline_lib.claims.ordering import WELCH, Ordering, decide, signs
 from pipeline_lib.claims.setting import FIGURE_4, Setting, judged, noted
-from pipeline_lib.claims.verdict import SETTLED, Finding, Verdict, finding
+from pipeline_lib.claims.verdict import SETTLED, Finding, Verdict, finding, untested
 from pipeline_lib.metric_tables import LOSS, TRAINING, VALIDATION
 
 _CURVE = ["init", "b"]
@@ -50,10 +50,11 @@ def validation_loss_stops(
 ) -> Finding:
     """E8 from the ``metric_summary`` artefact of `mnist`.
 
-    Neighbouring batch sizes are compared where both over-fit, and where neither does, each as one
-    family. Confirmed if some comparison of the first goes against the order and all of the
-    second keep it; refuted if all of the first keep it, and if one of the second goes against the
-    order while none of the first does; partly if only one of the two halves holds.
+    Neighbouring batch sizes are compared where both over-fit, and where neither does, each as a
+    family at half of alpha: either can refute. Confirmed if some comparison of the first goes
+    against the order and all of the second keep it; refuted if all of the first keep it, and if one
+    of the second goes against the order while none of the first does; partly if only one of the two
+    halves holds.
     """
     over = overfitted(metrics, alpha)
     comparisons = metric_comparisons(metrics, [(VALIDATION, LOSS)])
@@ -61,14 +62,15 @@ def validation_loss_stops(
         return untested(CLAIMS["E8"], "There are no two means to compare.", "two batch sizes")
     small, large = (_holds(comparisons, f"b_{end}", over) for end in ("small", "large"))
     both, neither = comparisons[small & large], comparisons[~small & ~large]
-    during, before = decide(both, alpha), decide(neither, alpha)
+    half = alpha / 2
+    during, before = decide(both, half), decide(neither, half)
     found, p_value = _of_halves(before, during)
     more = during.scale_needed(stated.runs) if during.n_comparisons else None
     verdict, needed = judged(found, here, stated, more)
     if during.n_comparisons:
         evidence = (
             "Where neighbouring batch sizes both over-fit, the first time after epoch "
-            f"{over['epoch'].min():,}, the validation loss {counts(both, alpha)}"
+            f"{both['epoch'].min():,}, the validation loss {counts(both, half)}"
         )
     else:
         needed = "; ".join(text for text in ("training that over-fits", needed) if text)
@@ -80,7 +82,7 @@ def validation_loss_stops(
     if before.n_comparisons:
         evidence += (
             "; where neither does, from b to the next larger b the validation loss "
-            f"{counts(neither, alpha)}"
+            f"{counts(neither, half)}"
         )
     return finding(
         CLAIMS["E8"],
@@ -95,7 +97,12 @@ def validation_loss_stops(
 
 
 def _of_halves(before: Ordering, during: Ordering) -> tuple[Verdict, float | None]:
-    """The verdict on both halves of the claim, and the p-value that it rests on."""
+    """The verdict on both halves of the claim, and the p-value that it rests on, for both."""
+    verdict, p_value = _on_halves(before, during)
+    return verdict, None if p_value is None else min(1.0, 2 * p_value)
+
+
+def _on_halves(before: Ordering, during: Ordering) -> tuple[Verdict, float | None]:
     if during.n_against:
         if before.verdict != "confirmed":
             return "partly", during.p_against

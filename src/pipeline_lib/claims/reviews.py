@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.epochs import metric_comparisons, tallies, untested
+from pipeline_lib.claims.epochs import metric_comparisons, tallies
 from pipeline_lib.claims.ordering import LOG_RATIO, decide, neighbours
 from pipeline_lib.claims.setting import FIGURE_5, Setting, judged, noted
-from pipeline_lib.claims.verdict import SETTLED, Finding, finding
+from pipeline_lib.claims.verdict import SETTLED, Finding, finding, untested
 from pipeline_lib.metric_tables import ERROR, LOSS, TRAINING, VALIDATION
 from pipeline_lib.statistics import ALL, STOCHASTIC
 

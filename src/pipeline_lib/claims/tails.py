@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import stats
 
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.verdict import Finding, Verdict, finding
+from pipeline_lib.claims.verdict import Finding, Verdict, finding, untested
 from pipeline_lib.inference import holm
 
 
@@ -27,14 +27,8 @@ def runs_see_the_variance(
         (repeats["estimator"] == "sample") & (repeats["runs"] == runs) & (repeats["b"] <= largest_b)
     ]
     if rows.empty:
-        return finding(
-            CLAIMS["H1"],
-            "not tested at this scale",
-            f"No repeated experiments of {runs:,} runs with b up to {largest_b}.",
-            exact=False,
-            n_comparisons=0,
-            scale_needed=f"repeats of {runs:,} runs",
-        )
+        evidence = f"No repeated experiments of {runs:,} runs with b up to {largest_b}."
+        return untested(CLAIMS["H1"], evidence, f"repeats of {runs:,} runs")
     n = rows["repeats"].to_numpy()
     share = (rows["missed_below"] + rows["missed_above"]).to_numpy()
     missed = np.rint(share * n)
@@ -48,16 +42,21 @@ def runs_see_the_variance(
         f"value. Of {len(rows)} cases (a batch size, a step, a layer) {int((above < alpha).sum())} "
         f"miss it significantly more often than {tolerated:.0%}, {int((below < alpha).sum())} less."
     )
-    refuted, confirmed = bool((above < alpha).any()), bool((below < alpha).all())
-    verdict: Verdict = "refuted" if refuted else "confirmed" if confirmed else "partly"
-    p = above.min() if refuted else below.max()
+    verdict: Verdict = "not tested at this scale"
+    p = None
+    if (above < alpha).any():
+        verdict, p = "refuted", above.min()
+    elif (below < alpha).all():
+        verdict, p = "confirmed", below.max()
+    elif (below < alpha).any():
+        verdict, p = "partly", below.min()
     return finding(
         CLAIMS["H1"],
         verdict,
         evidence,
         exact=False,
         n_comparisons=len(rows),
-        p_value=float(p),
-        scale_needed="more repeats" if verdict == "partly" else None,
+        p_value=None if p is None else float(p),
+        scale_needed=None if verdict in ("confirmed", "refuted") else "more repeats",
         artefact=artefact,
     )

@@ -41,7 +41,7 @@ class Finding:
 
     evidence: one or two sentences made from the numbers that decided.
     p_value: adjusted for the family of `n_comparisons` (but for E12, which is about p-values that
-        are not); None where no test was needed.
+        are not); None where the verdict rests on no test.
     exact: whether the verdict rests on exact values alone, without sampling.
     n_comparisons: size of the family, exact comparisons and tests together.
     scale_needed: what it would take to decide; None where it is decided.
@@ -91,6 +91,18 @@ def finding(
         verdict,
         scale_needed,
         artefact,
+    )
+
+
+def untested(claim: Claim, evidence: str, needed: str) -> Finding:
+    """The finding where there is nothing to test."""
+    return finding(
+        claim,
+        "not tested at this scale",
+        evidence,
+        exact=False,
+        n_comparisons=0,
+        scale_needed=needed,
     )
 
 

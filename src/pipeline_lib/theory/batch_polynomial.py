@@ -71,15 +71,17 @@ class DecreasingFrom:
 
 def decreasing_from(
     polynomial: fmpq_poly, relative_width: Rational | None = None
-) -> DecreasingFrom:
+) -> DecreasingFrom | None:
     """The exact b₀ of Theorem 5 for a polynomial in x = 1/b.
 
     Args:
         polynomial: the coefficients of 1, 1/b, 1/b², … .
         relative_width: bound on (high − low) / low of the enclosure of b₀; default 10⁻¹².
 
+    Returns None if there is none: the polynomial increases in b for all large b.
+
     Raises:
-        ValueError: if the polynomial is constant, or increases in b for all large b.
+        ValueError: if the polynomial is constant.
 
     Source: Theorem 5 (the paper only shows that b₀ exists).
     """
@@ -88,7 +90,7 @@ def decreasing_from(
         raise ValueError("a constant polynomial does not decrease in b")
     lowest = next(c for c in derivative.coeffs() if c != 0)
     if lowest < 0:
-        raise ValueError("the polynomial increases in b for all large b")
+        return None
     width = fmpq(1, 10**12) if relative_width is None else as_rational(relative_width)
     interval = _first_sign_change(derivative, width)
     if interval is None:
