@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline_lib.artifacts import read_table
-from pipeline_lib.figures.style import save_figure, scale_note
+from pipeline_lib.figures.style import image_note, save_figure
 from pipeline_lib.figures.training_curves import draw_gap
 from pipeline_lib.logs import job_log
 
@@ -13,12 +13,6 @@ with job_log(snakemake.log[0]):
         read_table(Path(snakemake.input.metrics), "metric_summary"),
         params.first_epoch,
         params.confidence_level,
-        scale_note(
-            {
-                "runs": (params.runs, params.paper_runs),
-                "epochs": (params.epochs, params.paper_epochs),
-                "training images": (params.examples, params.paper_examples),
-            }
-        ),
+        image_note(params),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline_lib.artifacts import read_table
 from pipeline_lib.figures.gradient_variance import draw
-from pipeline_lib.figures.style import save_figure, scale_note
+from pipeline_lib.figures.style import image_note, save_figure
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
@@ -12,12 +12,6 @@ with job_log(snakemake.log[0]):
     figure = draw(
         read_table(Path(snakemake.input.variance), "variance"),
         params.confidence_level,
-        scale_note(
-            {
-                "runs": (params.runs, params.paper_runs),
-                "epochs": (params.epochs, params.paper_epochs),
-                "training images": (params.examples, params.paper_examples),
-            }
-        ),
+        image_note(params),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -4,20 +4,15 @@ from pathlib import Path
 
 from pipeline_lib.artifacts import read_table
 from pipeline_lib.figures.initial_weights import draw
-from pipeline_lib.figures.style import save_figure, scale_note
+from pipeline_lib.figures.style import image_note, save_figure, scale_note
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
     params = snakemake.params
     figure = draw(
         read_table(Path(snakemake.input.variance), "variance"),
-        scale_note(
-            {
-                "initial weights": (params.inits, params.paper_inits),
-                "runs from each": (params.runs, params.paper_runs),
-                "epochs": (params.epochs, params.paper_epochs),
-                "training images": (params.examples, params.paper_examples),
-            }
-        ),
+        scale_note({"initial weights": (params.inits, params.paper_inits)})
+        + ", "
+        + image_note(params, "runs from each"),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

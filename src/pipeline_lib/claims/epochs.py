@@ -5,6 +5,7 @@ first epoch all runs share their weights, and nothing is random.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.ordering import (
     WELCH,
+    Ordering,
     best_estimator,
     decide,
     neighbours,
@@ -83,17 +85,8 @@ def smallest_above_largest(
     )
     if len(ratio):
         evidence += f"; their ratio is least, {ratio.min():.3g}, at t = {ratio.idxmin()}"
-    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed(stated.runs))
-    return finding(
-        claim,
-        verdict,
-        noted(f"{evidence}. {ordering.describe()}", here.problem, stated.problem),
-        exact=False,
-        n_comparisons=ordering.n_comparisons,
-        p_value=ordering.p_value if verdict in SETTLED else None,
-        scale_needed=needed,
-        artefact=artefact,
-    )
+    evidence = f"{evidence}. {ordering.describe()}"
+    return ordered(claim, ordering, evidence, here, stated, artefact)
 
 
 def gap_increases(
@@ -113,25 +106,15 @@ def gap_increases(
     if comparisons.empty:
         return untested(CLAIMS["E6"], "There are no two gaps to compare.", "two batch sizes")
     ordering = decide(comparisons, alpha, "increasing")
-    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed(stated.runs))
-    first = ""
-    if not late:
-        verdict = "not tested at this scale"
-        first = f"Training ends after {last:,} epochs; the claim begins at {FIRST_GAP}. "
+    first = (
+        "" if late else f"Training ends after {last:,} epochs; the claim begins at {FIRST_GAP}. "
+    )
     evidence = (
         f"{first}After {span(comparisons)}, from b to the next larger b, the gap "
         f"{counts(comparisons, alpha)}."
     )
-    return finding(
-        CLAIMS["E6"],
-        verdict,
-        noted(evidence, here.problem, stated.problem),
-        exact=False,
-        n_comparisons=ordering.n_comparisons,
-        p_value=ordering.p_value if verdict in SETTLED else None,
-        scale_needed=needed,
-        artefact=artefact,
-    )
+    found = ordered(CLAIMS["E6"], ordering, evidence, here, stated, artefact)
+    return found if late else replace(found, verdict="not tested at this scale", p_value=None)
 
 
 def training_loss_decreases(
@@ -155,6 +138,28 @@ def errors_decrease(
     """E9 from the ``metric_summary`` artefact of `mnist`; the verdict is on Section 4.2."""
     curves = [(TRAINING, ERROR), (VALIDATION, ERROR)]
     return _decreases(CLAIMS["E9"], metrics, curves, here, alpha, stated, artefact)
+
+
+def ordered(
+    claim: Claim,
+    ordering: Ordering,
+    evidence: str,
+    here: Setting,
+    stated: Setting,
+    artefact: str | None,
+) -> Finding:
+    """The finding of an order of sampled means, judged by the setting here against the stated."""
+    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed(stated.runs))
+    return finding(
+        claim,
+        verdict,
+        noted(evidence, here.problem, stated.problem),
+        exact=False,
+        n_comparisons=ordering.n_comparisons,
+        p_value=ordering.p_value if verdict in SETTLED else None,
+        scale_needed=needed,
+        artefact=artefact,
+    )
 
 
 def tallies(comparisons: pd.DataFrame, alpha: float) -> str:
@@ -184,22 +189,12 @@ def _decreases(
         lack = "two batch sizes and an epoch after the first"
         return untested(claim, "There are no two means to compare.", lack)
     ordering = decide(comparisons, alpha)
-    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed(stated.runs))
     evidence = (
         f"From b to the next larger b, after {span(comparisons)}, the "
         f"{tallies(comparisons, alpha)}. "
         f"{_side(claim, ordering.n_for, ordering.n_against)}"
     )
-    return finding(
-        claim,
-        verdict,
-        noted(evidence, here.problem, stated.problem),
-        exact=False,
-        n_comparisons=ordering.n_comparisons,
-        p_value=ordering.p_value if verdict in SETTLED else None,
-        scale_needed=needed,
-        artefact=artefact,
-    )
+    return ordered(claim, ordering, evidence, here, stated, artefact)
 
 
 def _side(claim: Claim, n_for: int, n_against: int) -> str:

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.epochs import metric_comparisons, tallies
+from pipeline_lib.claims.epochs import metric_comparisons, ordered, tallies
 from pipeline_lib.claims.ordering import LOG_RATIO, decide, neighbours
-from pipeline_lib.claims.setting import FIGURE_5, Setting, judged, noted
-from pipeline_lib.claims.verdict import SETTLED, Finding, finding, untested
+from pipeline_lib.claims.setting import FIGURE_5, Setting
+from pipeline_lib.claims.verdict import Finding, untested
 from pipeline_lib.metric_tables import ERROR, LOSS, TRAINING, VALIDATION
 from pipeline_lib.statistics import ALL, STOCHASTIC
 
@@ -52,20 +52,10 @@ def decreasing_under_adam(
         return untested(claim, "There are no two batch sizes to compare.", "two batch sizes")
     comparisons = pd.concat(parts, ignore_index=True)
     ordering = decide(comparisons, alpha)
-    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed(stated.runs))
     model = here.problem
     evidence = (
         f"{model['reviews']}, {model['training_examples']:,} training reviews, XLNet of depth "
         f"{model['n_layer']} and width {model['d_model']}, {here.epochs} epochs, {here.runs} runs "
         f"a batch size. From b to the next larger b the {tallies(comparisons, alpha)}."
     )
-    return finding(
-        claim,
-        verdict,
-        noted(evidence, here.problem, stated.problem),
-        exact=False,
-        n_comparisons=ordering.n_comparisons,
-        p_value=ordering.p_value if verdict in SETTLED else None,
-        scale_needed=needed,
-        artefact=artefact,
-    )
+    return ordered(claim, ordering, evidence, here, stated, artefact)

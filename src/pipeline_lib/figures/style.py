@@ -137,6 +137,17 @@ def scale_note(numbers: Mapping[str, tuple[int, int]]) -> str:
     return ", ".join(parts)
 
 
+def image_note(scale: Any, runs: str = "runs") -> str:
+    """`scale_note` of a study on images; ``scale`` has what `scale_of` gives a rule's params."""
+    return scale_note(
+        {
+            runs: (scale.runs, scale.paper_runs),
+            "epochs": (scale.epochs, scale.paper_epochs),
+            "training images": (scale.examples, scale.paper_examples),
+        }
+    )
+
+
 def save_figure(figure: Figure, paths: Sequence[Path]) -> None:
     """Write ``figure`` to each path, in the format of its ending, without dates; then close it."""
     for path in paths:
