@@ -1,6 +1,10 @@
 """The two-layer linear network against autograd, exact variances, and training in one piece."""
 
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from torch import Tensor
 
+import pipeline_lib
 from pipeline_lib.artifacts import read_table, write_table
 from pipeline_lib.blocks_two_layer import KernelRun, two_layer_block
 from pipeline_lib.gaussian_batches import GaussianSampler, Inputs, SecondMoment, second_moment
@@ -380,6 +385,31 @@ def test_threads_change_no_value_and_seeds_do() -> None:
         seed_sequence(12, "batches", 8),
     )
     assert not other.statistics["mean_sq_norm"].equals(one.statistics["mean_sq_norm"])
+
+
+FRESH = """
+import hashlib
+import numpy as np, pandas as pd
+from pipeline_lib.blocks_two_layer import two_layer_block
+from pipeline_lib.seeding import seed_sequence
+rng = np.random.default_rng(0)
+weights = (0.05 * rng.standard_normal(shape) for shape in ((256, 64), (128, 256), (128, 64)))
+block = two_layer_block(*weights, np.full(20, 0.02), 16, 4, seed_sequence(0, "batches"))
+hashes = pd.util.hash_pandas_object(block.statistics)
+print(hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest())
+"""
+
+
+def test_threads_that_blas_would_take_change_no_value() -> None:
+    """In a fresh process: here some import has long loaded every BLAS."""
+    source = Path(pipeline_lib.__file__).parents[1]
+    found = []
+    for count in ("1", "2"):
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), count)
+        environment = os.environ | threads | {"PYTHONPATH": str(source)}
+        command = [sys.executable, "-c", FRESH]
+        found.append(subprocess.run(command, env=environment, check=True, capture_output=True))
+    assert found[0].stdout == found[1].stdout != b""
 
 
 def test_a_diverged_replica_leaves_no_estimate(caplog: pytest.LogCaptureFixture) -> None:

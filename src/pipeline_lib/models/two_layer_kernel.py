@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+# numba's np.dot calls the BLAS of scipy, which it would load at the first product. Loaded here, its
+# threads can be limited (`pipeline_lib.blocks_two_layer`): sums are rounded as they are cut up.
+import scipy.linalg.cython_blas  # noqa: F401
 from numba import njit
 from numpy.typing import NDArray
 
