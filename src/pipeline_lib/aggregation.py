@@ -1,6 +1,6 @@
 """Blocks of replicas merged into one variance estimate with its interval, per (init, b, step)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +14,46 @@ from pipeline_lib.schemas import SCHEMAS
 from pipeline_lib.statistics import STOCHASTIC, contributions_of
 from pipeline_lib.variance import pool
 
+Block = tuple[int, int, int]  # init, b, seed
+
 _ROW = ["step", "epoch", "quantity", "tensor", "estimator"]
 
 
 def read_blocks(
-    paths: Iterable[Path], expected: Mapping[str, Any]
+    files: Mapping[Block, Path], expected: Mapping[str, Any]
 ) -> dict[tuple[int, int], list[pd.DataFrame]]:
-    """Statistics of blocks by (init, b), each group ordered by block (`read_block_tables`)."""
-    blocks = read_block_tables(paths, "statistics", expected)
+    """Statistics of blocks by (init, b), each group ordered by block.
+
+    Raises:
+        ArtifactError: as `read_block_tables`; or blocks of one (init, b) do not record the same
+            steps.
+    """
+    blocks = read_block_tables(files, "statistics", expected)
+    for key, group in blocks.items():
+        first, *others = group
+        for seed in others:
+            if not group[seed][_ROW].equals(group[first][_ROW]):
+                raise ArtifactError(
+                    f"{files[*key, seed]}: does not record the same steps as {files[*key, first]}"
+                )
     return {key: list(group.values()) for key, group in blocks.items()}
 
 
 def read_block_tables(
-    paths: Iterable[Path], kind: str, expected: Mapping[str, Any]
+    files: Mapping[Block, Path], kind: str, expected: Mapping[str, Any]
 ) -> dict[tuple[int, int], dict[int, pd.DataFrame]]:
     """Read the artefact ``kind`` of blocks, by (init, b) and then by seed, seeds ascending.
 
-    Every block must carry the ``expected`` provenance, no (init, b, seed) may come twice,
-    and all must agree on their data and on what they ran on.
+    Every file must carry the ``expected`` provenance and be of the block it is listed under, and
+    all must agree on their data and on what they ran on. A block may be empty where b is above
+    the data's rows, and then all blocks of its (init, b) are.
 
     Raises:
         ArtifactError: names the file and what differs.
     """
-    seen: dict[tuple[int, int, int], Path] = {}
     shared_seen: dict[str, tuple[Any, Path]] = {}
     blocks: dict[tuple[int, int], dict[int, pd.DataFrame]] = {}
-    for path in paths:
+    for (init, b, seed), path in sorted(files.items()):
         frame = read_table(path, kind)
         provenance = read_provenance(path)
         for key, value in expected.items():
@@ -48,10 +62,12 @@ def read_block_tables(
                     f"{path}: made with {key} {provenance.get(key)!r}, the configuration now gives "
                     f"{value!r}; remove the file and run again"
                 )
-        block = (provenance["init"], provenance["b"], provenance["seed"])
-        if block in seen:
-            raise ArtifactError(f"{path}: holds the same replicas as {seen[block]}")
-        seen[block] = path
+        held = tuple(provenance.get(key) for key in ("init", "b", "seed"))
+        if held != (init, b, seed):
+            raise ArtifactError(
+                f"{path}: holds the block (init, b, seed) = {held}, where {(init, b, seed)} "
+                "belongs; remove the file and run again"
+            )
         for key in ("data_sha256", "backend"):
             value, first = shared_seen.setdefault(key, (provenance[key], path))
             if provenance[key] != value:
@@ -59,8 +75,34 @@ def read_block_tables(
                     f"{path}: made with {key} {provenance[key]!r}, but {first} with {value!r}; "
                     "remove one of them and run again"
                 )
-        blocks.setdefault(block[:2], {})[block[2]] = frame
-    return {key: dict(sorted(group.items())) for key, group in blocks.items()}
+        group = blocks.setdefault((init, b), {})
+        _refuse_missing_rows(frame, path, b, provenance["n_rows"], group)
+        group[seed] = frame
+    return blocks
+
+
+def _refuse_missing_rows(
+    frame: pd.DataFrame,
+    path: Path,
+    b: int,
+    n_rows: int | None,
+    others: Mapping[int, pd.DataFrame],
+) -> None:
+    """Raise ArtifactError if ``frame`` must have rows and has none, or differs from ``others``.
+
+    They are those of the same (init, b) that were read before. An empty block that nobody noticed
+    would take its batch size, or its own replicas, out of every table.
+    """
+    if frame.empty and (n_rows is None or b <= n_rows):
+        raise ArtifactError(
+            f"{path}: holds no rows, though b = {b} is not above the data's rows; remove the file "
+            "and run again"
+        )
+    if any(other.empty != frame.empty for other in others.values()):
+        raise ArtifactError(
+            f"{path}: holds {'no ' if frame.empty else ''}rows, unlike the blocks before it of the "
+            f"same b = {b}; remove one of them and run again"
+        )
 
 
 def variance_table(
@@ -69,12 +111,12 @@ def variance_table(
     """Rows of the ``variance`` artefact, with confidence intervals at ``level``.
 
     Blocks are merged by pooled within-block variance. A step that any replica did not reach has
-    missing numbers; an empty block (b above the number of examples) leaves no row.
+    missing numbers; empty blocks (b above the number of examples) leave no row.
     """
     parts = [
         _merged(init, b, frames, level)
         for (init, b), frames in sorted(blocks.items())
-        if not any(frame.empty for frame in frames)
+        if not all(frame.empty for frame in frames)
     ]
     if not parts:
         raise ArtifactError("no block holds an estimate: every batch size is above the data's rows")
@@ -111,8 +153,6 @@ def efficiency_table(variance: pd.DataFrame) -> pd.DataFrame:
 
 def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> pd.DataFrame:
     rows = frames[0][_ROW]
-    if not all(frame[_ROW].equals(rows) for frame in frames):
-        raise ArtifactError(f"blocks of init {init}, b = {b} do not record the same steps")
     merged = pool([contributions_of(frame) for frame in frames])
     n_diverged = np.sum([frame["n_diverged"] for frame in frames], axis=0)
     interval = variance_interval(merged.n_replicas, merged.mean, merged.m2, merged.m3, level)

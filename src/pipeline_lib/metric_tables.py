@@ -1,6 +1,6 @@
 """Losses and errors of single runs become their means over runs, with intervals."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pipeline_lib.aggregation import read_block_tables
+from pipeline_lib.aggregation import Block, read_block_tables
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.schemas import SCHEMAS
 
@@ -17,18 +17,21 @@ LOSS, ERROR, GAP = "loss", "error", "gap"
 
 
 def read_metrics(
-    paths: Iterable[Path], expected: Mapping[str, Any]
+    files: Mapping[Block, Path], expected: Mapping[str, Any]
 ) -> dict[tuple[int, int], pd.DataFrame]:
     """Read ``metrics`` of blocks, one frame for each (init, b).
 
     A frame has the columns of ``metrics`` and ``seed``, the block: a run is a (seed, replica).
 
     Raises:
-        ArtifactError: as `aggregation.read_block_tables`; or blocks of one (init, b) do not
-            evaluate the same splits at the same epochs.
+        ArtifactError: as `aggregation.read_block_tables`; or the replicas of a block, or the
+            blocks of one (init, b), do not evaluate the same splits at the same epochs.
     """
-    groups = read_block_tables(paths, "metrics", expected)
-    return {key: _stacked(*key, group) for key, group in groups.items()}
+    groups = read_block_tables(files, "metrics", expected)
+    return {
+        (init, b): _stacked({files[init, b, seed]: (seed, part) for seed, part in group.items()})
+        for (init, b), group in groups.items()
+    }
 
 
 def metric_summary(frames: Mapping[tuple[int, int], pd.DataFrame], level: float) -> pd.DataFrame:
@@ -48,13 +51,17 @@ def metric_summary(frames: Mapping[tuple[int, int], pd.DataFrame], level: float)
     return pd.concat(parts, ignore_index=True)
 
 
-def _stacked(init: int, b: int, group: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    frame = pd.concat([part.assign(seed=seed) for seed, part in group.items()], ignore_index=True)
-    n_runs = len(frame[["seed", "replica"]].drop_duplicates())
-    present = frame.groupby(["split", "epoch"], observed=True).size()
-    if (present != n_runs).any():
-        raise ArtifactError(f"blocks of init {init}, b = {b} do not evaluate the same epochs")
-    return frame
+def _stacked(group: Mapping[Path, tuple[int, pd.DataFrame]]) -> pd.DataFrame:
+    """One frame of the blocks of an (init, b), each a file with its seed and table."""
+    shared: tuple[set[Any], Path] | None = None
+    for path, (_, part) in group.items():
+        rows = part.groupby(["split", "epoch"], observed=True).size()
+        if (rows != part["replica"].nunique()).any():
+            raise ArtifactError(f"{path}: its replicas do not evaluate the same epochs")
+        shared = shared or (set(rows.index), path)
+        if set(rows.index) != shared[0]:
+            raise ArtifactError(f"{path}: does not evaluate the same epochs as {shared[1]}")
+    return pd.concat([part.assign(seed=seed) for seed, part in group.values()], ignore_index=True)
 
 
 def _summary(init: int, b: int, frame: pd.DataFrame, level: float) -> pd.DataFrame:

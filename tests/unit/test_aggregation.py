@@ -1,6 +1,7 @@
 """Blocks merged into estimates with intervals; blocks that do not belong together are refused."""
 
 import os
+import re
 
 import numpy as np
 import pandas as pd
@@ -46,10 +47,17 @@ def gradients(replicas, steps=4, seed=0):
 def save(folder, frame, init=0, b=4, seed=0, **changed):
     path = folder / f"init={init}" / f"b={b}" / f"seed={seed}" / "statistics.parquet"
     block = {"init": init, "b": b, "seed": seed}
-    made = {"data_sha256": "d0", "backend": "numba cpu"}
+    made = {"data_sha256": "d0", "n_rows": 500, "backend": "numba cpu"}
     provenance = {**EXPECTED, **made, **block, **changed}
     write_table(path, frame, "statistics", provenance)
     return path
+
+
+def read(paths):
+    """`read_blocks` of files, each expected to hold the block that its folders name."""
+    numbers = r"init=(\d+)/b=(\d+)/seed=(\d+)/"
+    keys = [tuple(map(int, re.search(numbers, str(path)).groups())) for path in paths]
+    return read_blocks(dict(zip(keys, paths, strict=True)), EXPECTED)
 
 
 def test_blocks_are_grouped_by_initial_weights_and_batch_size(tmp_path):
@@ -58,7 +66,7 @@ def test_blocks_are_grouped_by_initial_weights_and_batch_size(tmp_path):
         for i, key in enumerate([(0, 4, 0), (0, 4, 1), (1, 4, 0), (0, 16, 0)])
     }
     paths = [save(tmp_path, frame, *key) for key, frame in frames.items()]
-    groups = read_blocks(paths, EXPECTED)
+    groups = read(paths)
     assert {key: len(group) for key, group in groups.items()} == {(0, 4): 2, (1, 4): 1, (0, 16): 1}
     for init, b, seed in frames:
         found = groups[init, b][seed]["contribution_mean"]
@@ -78,7 +86,7 @@ def test_a_group_is_ordered_by_block_whatever_the_order_of_paths(seeds, tmp_path
     frames = {seed: block_of(gradients(3, seed=seed)) for seed in seeds}
     paths = [save(tmp_path, frame, seed=seed) for seed, frame in frames.items()]
     for order in (paths, paths[::-1]):
-        (group,) = read_blocks(order, EXPECTED).values()
+        (group,) = read(order).values()
         for seed, found in zip(seeds, group, strict=True):
             expected = frames[seed]["contribution_mean"].tolist()
             assert found["contribution_mean"].tolist() == expected
@@ -89,7 +97,7 @@ def test_another_configuration_is_refused(key, value, tmp_path):
     good = save(tmp_path, block_of(gradients(3)))
     bad = save(tmp_path, block_of(gradients(3)), seed=1, **{key: value})
     with pytest.raises(ArtifactError) as caught:
-        read_blocks([good, bad], EXPECTED)
+        read([good, bad])
     message = str(caught.value)
     assert message.startswith(f"{bad}: ")
     assert f"{key} '{value}'" in message
@@ -101,7 +109,7 @@ def test_a_file_without_provenance_is_refused(tmp_path):
     path = tmp_path / "statistics.parquet"
     write_table(path, block_of(gradients(3)), "statistics")
     with pytest.raises(ArtifactError, match=r"statistics\.parquet: made with experiment None"):
-        read_blocks([path], EXPECTED)
+        read_blocks({(0, 4, 0): path}, EXPECTED)
 
 
 @pytest.mark.parametrize(("key", "value"), [("data_sha256", "d1"), ("backend", "torch cuda")])
@@ -109,43 +117,54 @@ def test_blocks_of_other_data_or_device_are_refused(tmp_path, key, value):
     first = save(tmp_path, block_of(gradients(3)))
     second = save(tmp_path, block_of(gradients(3)), b=16, **{key: value})
     with pytest.raises(ArtifactError, match=f"made with {key} '{value}', but") as caught:
-        read_blocks([first, second], EXPECTED)
+        read([first, second])
     assert str(first) in str(caught.value)
     assert str(second) in str(caught.value)
 
 
-def test_the_same_replicas_twice_are_refused(tmp_path):
-    first = save(tmp_path / "a", block_of(gradients(3)))
-    second = save(tmp_path / "b", block_of(gradients(3)))
-    with pytest.raises(ArtifactError, match="the same replicas as") as caught:
-        read_blocks([first, second], EXPECTED)
-    assert str(caught.value) == f"{second}: holds the same replicas as {first}"
+@pytest.mark.parametrize("changed", [{"init": 1}, {"b": 16}, {"seed": 0}, {"seed": None}])
+def test_a_file_that_holds_another_block_is_refused(tmp_path, changed):
+    """As when one block's file was copied over another's, whose replicas would count twice."""
+    first = save(tmp_path, block_of(gradients(3)))
+    held = {"init": 0, "b": 4, "seed": 1} | changed
+    other = tmp_path / "other.parquet"
+    save(tmp_path / "elsewhere", block_of(gradients(3)), **held).rename(other)
+    with pytest.raises(ArtifactError) as caught:
+        read_blocks({(0, 4, 0): first, (0, 4, 1): other}, EXPECTED)
+    message = str(caught.value)
+    assert message.startswith(f"{other}: holds the block")
+    assert f"{tuple(held.values())}, where (0, 4, 1) belongs" in message
+    assert "\n" not in message
 
 
 def test_a_broken_file_is_named(tmp_path):
     path = save(tmp_path, block_of(gradients(3)))
     os.truncate(path, path.stat().st_size - 1)
     with pytest.raises(ArtifactError, match=r"seed=0/statistics\.parquet: not a whole parquet"):
-        read_blocks([path], EXPECTED)
+        read([path])
     write_table(path, pd.DataFrame({"replica": [0], "step": [0]}), "divergence", EXPECTED)
     with pytest.raises(ArtifactError, match=r"seed=0/statistics\.parquet: not of the schema"):
-        read_blocks([path], EXPECTED)
+        read([path])
     path.unlink()
     with pytest.raises(ArtifactError, match=r"seed=0/statistics\.parquet: no such file"):
-        read_blocks([path], EXPECTED)
+        read([path])
 
 
-def test_blocks_of_other_steps_are_refused():
-    frames = [block_of(gradients(3)), block_of(gradients(3, steps=5))]
-    with pytest.raises(ArtifactError, match="init 1, b = 4 do not record the same steps"):
-        variance_table({(1, 4): frames}, 0.95)
+def test_blocks_of_other_steps_are_refused(tmp_path):
+    paths = [
+        save(tmp_path, block_of(gradients(3)), init=1, seed=3),
+        save(tmp_path, block_of(gradients(3, steps=5)), init=1, seed=7),
+    ]
+    with pytest.raises(ArtifactError) as caught:
+        read(paths)
+    assert str(caught.value) == f"{paths[1]}: does not record the same steps as {paths[0]}"
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95])
 def test_estimates_are_those_of_the_pooled_contributions(level, tmp_path):
     parts = [gradients(size, seed=size) for size in (3, 5, 9)]
     paths = [save(tmp_path, block_of(part), seed=i) for i, part in enumerate(parts)]
-    table = variance_table(read_blocks(paths, EXPECTED), level)
+    table = variance_table(read(paths), level)
     # Brute force, run by run.
     within = [np.square(part - part.mean(axis=1, keepdims=True)).sum(axis=2) for part in parts]
     y = np.concatenate(within, axis=1) * (17 / 14)
@@ -187,7 +206,7 @@ def test_a_step_that_a_run_did_not_reach_has_no_estimate(tmp_path):
         save(tmp_path, broken, seed=1),
         save(tmp_path, whole, 1),
     ]
-    table = variance_table(read_blocks(paths, EXPECTED), 0.95)
+    table = variance_table(read(paths), 0.95)
     mixed, alone = table[table["init"] == 0], table[table["init"] == 1]
     assert mixed["n_diverged"].tolist() == [0, 0, 1, 1]
     for name in ("variance", "std_error", "ci_low", "ci_high", "max_share"):
@@ -204,16 +223,44 @@ def test_a_step_that_a_run_did_not_reach_has_no_estimate(tmp_path):
 def test_an_empty_block_leaves_no_row(tmp_path):
     empty = SCHEMAS["statistics"].empty_table().to_pandas()
     paths = [save(tmp_path, empty, b=600), save(tmp_path, block_of(gradients(3)), b=4)]
-    table = variance_table(read_blocks(paths, EXPECTED), 0.95)
+    table = variance_table(read(paths), 0.95)
     assert table["b"].tolist() == [4] * 4
     with pytest.raises(ArtifactError, match="above the data's rows"):
-        variance_table(read_blocks(paths[:1], EXPECTED), 0.95)
+        variance_table(read(paths[:1]), 0.95)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1), (1, 0)])
+def test_an_empty_block_of_a_batch_size_within_the_data_is_refused(tmp_path, seeds):
+    """Without rows its batch size would be missing from every table and figure."""
+    empty, *full = seeds
+    nothing = SCHEMAS["statistics"].empty_table().to_pandas()
+    planted = save(tmp_path, nothing, seed=empty)
+    others = [save(tmp_path, block_of(gradients(3)), seed=seed) for seed in full]
+    with pytest.raises(ArtifactError) as caught:
+        read([planted, *others, save(tmp_path, block_of(gradients(3)), b=16)])
+    assert str(caught.value).startswith(f"{planted}: holds no rows, though b = 4 is not above")
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_blocks_of_one_batch_size_with_and_without_rows_are_refused(tmp_path, empty):
+    frames = [block_of(gradients(3)), block_of(gradients(3))]
+    frames[empty] = SCHEMAS["statistics"].empty_table().to_pandas()
+    paths = [save(tmp_path, frame, b=600, seed=seed) for seed, frame in enumerate(frames)]
+    with pytest.raises(ArtifactError, match="unlike the blocks before it") as caught:
+        read(paths)
+    assert str(caught.value).startswith(f"{paths[1]}: ")
+
+
+def test_an_empty_block_of_a_model_without_a_data_set_is_refused(tmp_path):
+    nothing = SCHEMAS["statistics"].empty_table().to_pandas()
+    with pytest.raises(ArtifactError, match="holds no rows"):
+        read([save(tmp_path, nothing, n_rows=None)])
 
 
 def test_rows_come_by_initial_weights_and_batch_size(tmp_path):
     keys = [(1, 4), (0, 16), (0, 4)]
     paths = [save(tmp_path, block_of(gradients(3)), *key) for key in keys]
-    table = variance_table(read_blocks(paths, EXPECTED), 0.95)
+    table = variance_table(read(paths), 0.95)
     assert list(dict.fromkeys(zip(table["init"], table["b"], strict=True))) == sorted(keys)
 
 
@@ -228,7 +275,7 @@ def trained(seed, replicas=6, backend="numba"):
 def test_trained_blocks_become_a_valid_artefact(tmp_path):
     frames = [trained(seed) for seed in (0, 1)]
     paths = [save(tmp_path, frame, seed=i) for i, frame in enumerate(frames)]
-    table = variance_table(read_blocks(paths, EXPECTED), 0.95)
+    table = variance_table(read(paths), 0.95)
     write_table(tmp_path / "v.parquet", table, "variance", EXPECTED)
     back = read_table(tmp_path / "v.parquet", "variance")
     assert len(back) == 3 * 70
@@ -248,15 +295,15 @@ def test_blocks_recorded_in_chunks_of_other_lengths_merge(tmp_path, monkeypatch)
     chunked = trained(1)
     paths.append(save(tmp_path, chunked, seed=1))
     monkeypatch.undo()
-    merged = variance_table(read_blocks(paths, EXPECTED), 0.95)
+    merged = variance_table(read(paths), 0.95)
     plain = [save(tmp_path / "plain", trained(i), seed=i) for i in (0, 1)]
-    assert_frame_equal(merged, variance_table(read_blocks(plain, EXPECTED), 0.95))
+    assert_frame_equal(merged, variance_table(read(plain), 0.95))
 
 
 def test_contributions_survive_the_file(tmp_path):
     """Nothing of a block's moments is lost between training and merging."""
     frame = trained(0)
-    (group,) = read_blocks([save(tmp_path, frame)], EXPECTED).values()
+    (group,) = read([save(tmp_path, frame)]).values()
     for name in Contributions.__dataclass_fields__:
         column = name if name in ("n_replicas", "dof") else f"contribution_{name}"
         assert group[0][column].tolist() == frame[column].tolist()

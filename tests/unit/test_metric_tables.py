@@ -34,7 +34,7 @@ def metrics(values, loss=lambda error: 10 * error):
 def save(folder, frame, init=0, b=64, seed=0, **changed):
     path = folder / f"init={init}" / f"b={b}" / f"seed={seed}" / "metrics.parquet"
     block = {"init": init, "b": b, "seed": seed}
-    made = {"data_sha256": "d0", "backend": "torch cpu"}
+    made = {"data_sha256": "d0", "n_rows": 320, "backend": "torch cpu"}
     write_table(path, frame, "metrics", {**EXPECTED, **made, **block, **changed})
     return path
 
@@ -135,10 +135,11 @@ def test_the_interval_covers_at_its_level(level, n_runs):
 def test_blocks_are_put_together_by_initial_weights_and_batch_size(tmp_path):
     """Replica 0 of one block is another run than replica 0 of the next."""
     errors = {(0, 64, 0): [0.1, 0.2], (0, 64, 1): [0.3, 0.6], (1, 64, 0): [0.5, 0.7]}
-    paths = [
-        save(tmp_path, metrics({("training", 3): error}), *key) for key, error in errors.items()
-    ]
-    frames = read_metrics(paths[::-1], EXPECTED)
+    files = {
+        key: save(tmp_path, metrics({("training", 3): error}), *key)
+        for key, error in errors.items()
+    }
+    frames = read_metrics(dict(reversed(files.items())), EXPECTED)
     assert sorted(frames) == [(0, 64), (1, 64)]
     assert frames[0, 64]["seed"].tolist() == [0, 0, 1, 1]
     table = metric_summary(frames, 0.95)
@@ -154,19 +155,34 @@ def test_blocks_that_do_not_belong_together_are_refused(tmp_path):
     good = save(tmp_path, metrics({("training", 3): [0.1, 0.2]}))
     other = save(tmp_path, metrics({("training", 3): [0.1]}), seed=1, config="0ther")
     with pytest.raises(ArtifactError, match=r"seed=1/metrics\.parquet: made with config '0ther'"):
-        read_metrics([good, other], EXPECTED)
-    with pytest.raises(ArtifactError, match="holds the same replicas"):
-        read_metrics([good, good], EXPECTED)
+        read_metrics({(0, 64, 0): good, (0, 64, 1): other}, EXPECTED)
+    with pytest.raises(ArtifactError, match=r"seed=0/metrics\.parquet: holds the block"):
+        read_metrics({(0, 64, 0): good, (0, 64, 1): good}, EXPECTED)
 
 
 @pytest.mark.parametrize("other", [("training", 4), ("validation", 3)])
 def test_blocks_of_other_epochs_are_refused(tmp_path, other):
-    paths = [
-        save(tmp_path, metrics({("training", 3): [0.1, 0.2]})),
-        save(tmp_path, metrics({other: [0.1, 0.2]}), seed=1),
-    ]
-    with pytest.raises(ArtifactError, match="init 0, b = 64 do not evaluate the same epochs"):
-        read_metrics(paths, EXPECTED)
+    first = save(tmp_path, metrics({("training", 3): [0.1, 0.2]}))
+    second = save(tmp_path, metrics({other: [0.1, 0.2]}), seed=1)
+    with pytest.raises(ArtifactError) as caught:
+        read_metrics({(0, 64, 0): first, (0, 64, 1): second}, EXPECTED)
+    assert str(caught.value) == f"{second}: does not evaluate the same epochs as {first}"
+
+
+def test_a_block_that_lacks_an_evaluation_of_one_replica_is_refused(tmp_path):
+    values = {("training", 3): [0.1, 0.2], ("training", 4): [0.1]}
+    path = save(tmp_path, metrics(values))
+    with pytest.raises(ArtifactError) as caught:
+        read_metrics({(0, 64, 0): path}, EXPECTED)
+    assert str(caught.value) == f"{path}: its replicas do not evaluate the same epochs"
+
+
+def test_an_empty_block_is_refused(tmp_path):
+    """Beside a full one its runs would be missing from every mean."""
+    full = save(tmp_path, metrics({("training", 3): [0.1, 0.2]}))
+    empty = save(tmp_path, SCHEMAS["metrics"].empty_table().to_pandas(), seed=1)
+    with pytest.raises(ArtifactError, match=r"seed=1/metrics\.parquet: holds no rows"):
+        read_metrics({(0, 64, 0): full, (0, 64, 1): empty}, EXPECTED)
 
 
 def test_nothing_to_summarise_is_refused():

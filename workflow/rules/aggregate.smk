@@ -24,6 +24,7 @@ rule aggregate_variance:
     params:
         confidence_level=study.confidence_level,
         config_digest=block_digest,
+        blocks=block_keys,
     script:
         "../scripts/aggregate_variance.py"
 
@@ -46,6 +47,7 @@ rule summarise_metrics:
     params:
         confidence_level=study.confidence_level,
         config_digest=block_digest,
+        blocks=block_keys,
     script:
         "../scripts/metric_tables.py"
 

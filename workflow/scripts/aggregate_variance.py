@@ -8,11 +8,12 @@ from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
     paths = [Path(path) for path in snakemake.input.blocks]
+    files = dict(zip(snakemake.params.blocks, paths, strict=True))
     expected = {
         "experiment": snakemake.wildcards.experiment,
         "config": snakemake.params.config_digest,
     }
-    table = variance_table(read_blocks(paths, expected), snakemake.params.confidence_level)
+    table = variance_table(read_blocks(files, expected), snakemake.params.confidence_level)
     first = read_provenance(paths[0])
     shared = {key: first[key] for key in ("source", "data_sha256", "n_rows", "backend")}
     provenance = {**expected, **shared}

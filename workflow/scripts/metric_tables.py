@@ -8,11 +8,12 @@ from pipeline_lib.metric_tables import metric_summary, read_metrics
 
 with job_log(snakemake.log[0]):
     paths = [Path(path) for path in snakemake.input.metrics]
+    files = dict(zip(snakemake.params.blocks, paths, strict=True))
     expected = {
         "experiment": snakemake.wildcards.experiment,
         "config": snakemake.params.config_digest,
     }
-    table = metric_summary(read_metrics(paths, expected), snakemake.params.confidence_level)
+    table = metric_summary(read_metrics(files, expected), snakemake.params.confidence_level)
     first = read_provenance(paths[0])
     shared = {key: first[key] for key in ("source", "data_sha256", "n_rows", "backend")}
     write_table(Path(snakemake.output[0]), table, "metric_summary", {**expected, **shared})
