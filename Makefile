@@ -30,9 +30,11 @@ test: $(INSTALLED) ## run every test
 	$(VENV)/bin/python -m pytest
 
 test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)
-	@trap tests/cluster/stop.sh EXIT; trap 'exit 130' INT TERM; set -e; \
-	  tests/cluster/start.sh; $(VENV)/bin/python -m pytest tests/cluster; tests/cluster/stop.sh; \
-	  tests/cluster/start.sh --accounting; \
+	@set -e; trap 'exit 130' INT TERM; \
+	  tests/cluster/start.sh; trap tests/cluster/stop.sh EXIT; \
+	  $(VENV)/bin/python -m pytest tests/cluster; \
+	  tests/cluster/stop.sh; trap - EXIT; \
+	  tests/cluster/start.sh --accounting; trap tests/cluster/stop.sh EXIT; \
 	  $(VENV)/bin/python -m pytest tests/cluster/test_accounting.py
 
 check: $(INSTALLED) ## linters, formatters and types
@@ -52,6 +54,7 @@ lock: $(INSTALLED) ## resolve envs/requirements.in anew
 	$(VENV)/bin/pip install --quiet uv
 	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --quiet --no-annotate --upgrade \
 	  --custom-compile-command "make lock" envs/requirements.in -o envs/requirements.lock
+	$(VENV)/bin/python envs/pin_conda.py
 
 clean: ## remove results, logs and caches; .venv stays
 	rm -rf results/smoke results/quick results/paper logs benchmarks .snakemake

@@ -23,9 +23,26 @@ done
 if [ -e /etc/slurm/slurm.conf ] && [ "$(readlink /etc/slurm/slurm.conf)" != "$ROOT/slurm.conf" ]; then
   fail "/etc/slurm/slurm.conf is of another Slurm; allowed: a machine without one"
 fi
-if scontrol ping >/dev/null 2>&1; then fail "the cluster already runs; end it with $here/stop.sh"; fi
+if timeout 60 scontrol ping >/dev/null 2>&1; then
+  fail "the cluster already runs; end it with $here/stop.sh"
+fi
+# The folder of a killed session leads to the daemons that it left: without it nobody finds them.
+if [ -e "$ROOT" ]; then "$here/stop.sh"; fi
 
-rm -rf "$ROOT"
+# A start that fails shows why and leaves nothing behind.
+database=""
+undo() {
+  local status=$?
+  [ "$status" = 0 ] && return
+  tail -n 20 "$ROOT"/*.log >&2 || true
+  # Its pid file may not be written yet.
+  if [ -n "$database" ] && kill "$database" 2>/dev/null; then wait "$database" || true; fi
+  "$here/stop.sh" >&2
+  exit "$status"
+}
+trap undo EXIT
+trap 'exit 130' INT TERM
+
 install -d -m 755 "$ROOT" "$ROOT/controller" "$ROOT/gpus" /etc/slurm
 install -d -m 755 -o munge -g munge "$ROOT/munge"
 ln -sfn "$ROOT/slurm.conf" /etc/slurm/slurm.conf
@@ -112,11 +129,12 @@ if [ -n "$accounting" ]; then
   mariadbd --no-defaults --user=root --datadir="$ROOT/mysql" --socket="$ROOT/mysql/socket" \
     --bind-address=127.0.0.1 --port=17815 --skip-name-resolve --pid-file="$ROOT/mariadbd.pid" \
     --innodb-lock-wait-timeout=900 >"$ROOT/mariadbd.log" 2>&1 </dev/null &
+  database=$!
   sql() { mariadb --no-defaults --socket="$ROOT/mysql/socket" --execute "$1" 2>/dev/null; }
   for _ in $(seq 100); do sql "select 1" >/dev/null && break || sleep 0.1; done
   sql "create database accounting;
     create user slurm@127.0.0.1 identified by '$password';
-    grant all on accounting.* to slurm@127.0.0.1" || fail "no MariaDB; see $ROOT/mariadbd.log"
+    grant all on accounting.* to slurm@127.0.0.1" || fail "no MariaDB answers; its log is shown below"
   (
     umask 077
     cat >"$ROOT/slurmdbd.conf" <<CONF
@@ -153,4 +171,4 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 sinfo -N || true
-fail "not every node is idle after 10 s; see $ROOT/*.log"
+fail "not every node is idle after 10 s; the ends of the logs follow"

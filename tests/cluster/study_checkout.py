@@ -56,6 +56,12 @@ class Checkout:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Checkout(folder, self.data)
 
+    def save_states_every(self, seconds: float) -> None:
+        """Of blocks that start from now on; no result depends on it."""
+        mine = json.loads((self.folder / "mine.yaml").read_text())
+        mine["compute"]["checkpoint_every_s"] = seconds
+        (self.folder / "mine.yaml").write_text(json.dumps(mine))
+
     @property
     def results(self) -> Path:
         return self.folder / "results/smoke"

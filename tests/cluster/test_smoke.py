@@ -27,6 +27,12 @@ def smoke(virtual_cluster, repository, tmp_path, data_dir) -> Checkout:
 
 def test_smoke_through_slurm_gives_the_values_of_a_run_without_it(cluster, smoke, tmp_path):
     checkout = smoke.copied(tmp_path / "slurm")
+    profile = checkout.folder / "slurm/profile.yaml"
+    text = profile.read_text()
+    for line, name in (("partition", "batch"), ("gpu_partition", "gpu")):
+        assert text.count(f'\n  {line}: ""') == 1
+        text = text.replace(f'\n  {line}: ""', f"\n  {line}: {name}")
+    profile.write_text(text)
     options = ("--profile", "slurm", *QUICK_LOOKS)
     assert checkout.run(*TARGETS, options=options) == 0, checkout.output
     assert smoke.run(*TARGETS) == 0, smoke.output
@@ -38,6 +44,9 @@ def test_smoke_through_slurm_gives_the_values_of_a_run_without_it(cluster, smoke
     networks = [job for job in jobs if "train_mlp_block" in job.fields["Comment"]]
     assert [job.number for job in with_gpu] == [job.number for job in networks]
     assert {job.gpus for job in with_gpu} == {1}
+    assert {job.fields["Partition"] for job in with_gpu} == {"gpu"}
+    others = [job for job in jobs if not job.gpus]
+    assert {job.fields["Partition"] for job in others} == {"batch"}
     assert {job.node for job in with_gpu} == GPU_NODES
     assert len(GPU_NODES) >= 2
     # Four blocks of linear regression share one allocation, in turn.

@@ -5,6 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,17 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 
 def output_of(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    # Named for daemons that are started so: leftovers.sh finds them by the folder.
+    environment = os.environ | {"SLURM_CONF": str(ROOT / "slurm.conf")}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60, env=environment
+    ).stdout
+
+
+def kill(process: psutil.Process) -> None:
+    """Kill it, unless it has ended meanwhile."""
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 @dataclass(frozen=True)
@@ -85,19 +96,20 @@ class VirtualCluster:
     def crash(self, node: str) -> None:
         """Kill a node's daemon and all that runs on it at once, as a power failure does."""
         numbers = output_of("squeue", "-h", "-w", node, "-t", "running", "-o", "%A").split()
-        daemon = psutil.Process(int((ROOT / f"slurmd-{node}.pid").read_text()))
-        doomed = [daemon]
+        doomed = [self._daemon(f"slurmd-{node}")]
         for process in psutil.process_iter(["cmdline"]):
             # A step calls itself "slurmstepd: [17.batch]".
             line = " ".join(process.info["cmdline"] or [])
             if any(line.startswith(f"slurmstepd: [{number}.") for number in numbers):
-                doomed += [process, *process.children(recursive=True)]
+                doomed.append(process)
+                with suppress(psutil.NoSuchProcess):
+                    doomed += process.children(recursive=True)
         assert len(doomed) > len(numbers), f"no step of {numbers} was found on {node}"
         for process in doomed:
-            process.kill()
+            kill(process)
 
     def kill_controller(self) -> None:
-        os.kill(int((ROOT / "slurmctld.pid").read_text()), 9)
+        kill(self._daemon("slurmctld"))
 
     def start_controller(self) -> None:
         output_of("slurmctld")
@@ -115,7 +127,7 @@ class VirtualCluster:
         for process in psutil.process_iter(["environ"]):
             # Slurm tracks processes by their parents here; a Snakemake may outlive its step.
             if (process.info["environ"] or {}).get("SLURM_CLUSTER_NAME") == SETTINGS["NAME"]:
-                process.kill()
+                kill(process)
         self._seen = max([self._seen, *(int(job.number) for job in self.jobs())])
 
     _seen = 0
@@ -124,8 +136,14 @@ class VirtualCluster:
         return set(output_of("sinfo", "-h", "-N", "-o", "%T").split())
 
     def _alive(self, name: str) -> bool:
+        """Whether the daemon of this pid file lives, and not another process of its number."""
         try:
-            process = psutil.Process(int((ROOT / f"{name}.pid").read_text()))
-            return process.status() != psutil.STATUS_ZOMBIE
+            process = self._daemon(name)
+            same = process.name() == name.split("-")[0]
+            return same and process.status() != psutil.STATUS_ZOMBIE
         except (psutil.NoSuchProcess, FileNotFoundError, ValueError):
             return False
+
+    def _daemon(self, name: str) -> psutil.Process:
+        """The process of a pid file, such as slurmctld or slurmd-cpu1."""
+        return psutil.Process(int((ROOT / f"{name}.pid").read_text()))
