@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline_lib.checkpoint import Checkpoint
-from pipeline_lib.epoch_plan import EpochData, EpochPlan, LearningRates
+from pipeline_lib.epoch_plan import EpochData, EpochPlan, LearningRates, prepared
 from pipeline_lib.epoch_run import EpochRun
 from pipeline_lib.epochs import EpochSampler, Integers, LastBatch
 from pipeline_lib.gradient_records import all_moments
@@ -23,7 +23,7 @@ from pipeline_lib.models.labelled import ChosenBatch, Examples
 from pipeline_lib.optim import AdamW, clip_per_tensor
 from pipeline_lib.replica_groups import EpochBlockResult, train_groups
 from pipeline_lib.statistics import STOCHASTIC
-from pipeline_lib.training import Moments, set_precision
+from pipeline_lib.training import Moments
 
 CLIPPED = "clipped_gradient"
 BATCHES = "train_batches"
@@ -72,20 +72,10 @@ def adam_block(
     sets, the split ``train_batches``: loss and error of the epoch's mini-batches, with dropout and
     before their updates, a mean over examples; its epoch counts from 1.
     """
-    if device != "cpu":
-        set_precision(allow_tf32)
-    data = EpochData.on(device, train_x, train_y, evaluation_sets)
-    plan = EpochPlan(
-        learning_rates,
-        batch_size,
-        epochs,
-        n_replicas,
-        stream,
-        recorded,
-        evaluated_epochs,
-        last_batch,
-        chunk,
-    )
+    data, plan = prepared(
+        train_x, train_y, evaluation_sets, learning_rates, batch_size, epochs, n_replicas, stream,
+        recorded, evaluated_epochs, last_batch, chunk, device, allow_tf32,
+    )  # fmt: skip
 
     def make_run(sampler: EpochSampler) -> EpochRun:
         return _AdamRun(make_stack(sampler.replicas), sampler, data, plan, settings)
@@ -131,7 +121,6 @@ class _AdamRun(EpochRun):
         loss, error = (self._sums / self.sampler.batch_sizes_of_epoch.sum()).cpu().numpy()
         self.add_metrics(BATCHES, epoch, loss, error)
         self._sums.zero_()
-        super().end_epoch(epoch)
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"adam": self._adam.state(), "sums": self._sums}

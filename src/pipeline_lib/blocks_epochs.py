@@ -4,6 +4,8 @@ A block that does not fit the device is trained group after group and pooled. Or
 replicas (`pipeline_lib.epochs`), so a replica's path does not depend on its group.
 """
 
+import math
+import time
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline_lib.checkpoint import Checkpoint
-from pipeline_lib.epoch_plan import EpochData, EpochPlan, LearningRates
+from pipeline_lib.epoch_plan import EpochData, EpochPlan, LearningRates, prepared
 from pipeline_lib.epoch_run import EpochRun
 from pipeline_lib.epochs import EpochSampler, Integers, LastBatch
 from pipeline_lib.gradient_records import all_moments
@@ -24,10 +26,11 @@ from pipeline_lib.models.labelled import (
 )
 from pipeline_lib.replica_groups import EpochBlockResult, train_groups
 from pipeline_lib.statistics import STOCHASTIC
-from pipeline_lib.training import set_precision
 
-# So many steps between recorded ones are handed to the stack at once.
+# So many steps between recorded ones are handed to the stack at once, but no more than the last of
+# them say can be made in so many seconds: a stop waits for them, and Slurm kills after 30.
 _STEPS_AT_ONCE = 64
+_SECONDS_AT_ONCE = 5.0
 
 
 def epoch_block(
@@ -76,20 +79,10 @@ def epoch_block(
     if a recorded step has a short mini-batch; ArtifactError if the checkpoint is of another run;
     StoppedError after a requested stop.
     """
-    if device != "cpu":
-        set_precision(allow_tf32)
-    data = EpochData.on(device, train_x, train_y, evaluation_sets)
-    plan = EpochPlan(
-        learning_rates,
-        batch_size,
-        epochs,
-        n_replicas,
-        stream,
-        recorded,
-        evaluated_epochs,
-        last_batch,
-        chunk,
-    )
+    data, plan = prepared(
+        train_x, train_y, evaluation_sets, learning_rates, batch_size, epochs, n_replicas, stream,
+        recorded, evaluated_epochs, last_batch, chunk, device, allow_tf32,
+    )  # fmt: skip
 
     def make_run(sampler: EpochSampler) -> EpochRun:
         return _SgdRun(make_stack(len(sampler.replicas)), sampler, data, plan)
@@ -111,6 +104,7 @@ class _SgdRun(EpochRun):
         super().__init__(stack, sampler, data, plan)
         self._batches_ahead: list[LabelledBatch] = []
         self._rates_ahead: list[float] = []
+        self._at_once = 1  # until it is known how long a step takes
 
     def make_step(
         self, step: int, batch: ChosenBatch, learning_rate: float, is_recorded: bool
@@ -118,7 +112,7 @@ class _SgdRun(EpochRun):
         if not is_recorded:
             self._batches_ahead.append(batch)
             self._rates_ahead.append(learning_rate)
-            if len(self._batches_ahead) == _STEPS_AT_ONCE:
+            if len(self._batches_ahead) >= self._at_once:
                 self.finish_steps()
             return
         self.finish_steps()
@@ -128,7 +122,11 @@ class _SgdRun(EpochRun):
 
     def finish_steps(self) -> None:
         if self._batches_ahead:
+            start = time.monotonic()
             self.stack.descend_through(self._batches_ahead, self._rates_ahead)
+            spent = max(time.monotonic() - start, 1e-9)
+            in_time = math.ceil(len(self._batches_ahead) * _SECONDS_AT_ONCE / spent)
+            self._at_once = min(_STEPS_AT_ONCE, in_time)
             self._batches_ahead, self._rates_ahead = [], []
 
     def _update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:

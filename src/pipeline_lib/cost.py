@@ -348,7 +348,8 @@ def runtime(
 ) -> int:
     """Minutes to ask for: `resources` of a block.
 
-    On ``auto`` the time of CPU cores is asked for, since no GPU is certain.
+    On ``auto`` the time of CPU cores is asked for, since no GPU is certain; a caller that knows of
+    one passes ``cuda``.
     """
     if not is_known(experiment):
         return int(UNKNOWN["runtime"] * 2 ** (attempt - 1))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipeline_lib.epochs import EpochSampler, Integers, LastBatch
 from pipeline_lib.models.labelled import Examples
+from pipeline_lib.training import set_precision
 
 LearningRates = Sequence[float] | NDArray[np.float64] | Callable[[int], float]
 
@@ -89,3 +90,39 @@ class EpochPlan:
             raise ValueError(
                 f"nothing to evaluate: splits {sorted(unknown)}, epochs {sorted(late)}"
             )
+
+
+def prepared(
+    train_x: NDArray[np.generic],
+    train_y: NDArray[np.generic],
+    evaluation_sets: Mapping[str, Examples],
+    learning_rates: LearningRates,
+    batch_size: int,
+    epochs: int,
+    n_replicas: int,
+    stream: np.random.SeedSequence,
+    recorded: Collection[int] | Integers,
+    evaluated_epochs: Mapping[str, Collection[int]],
+    last_batch: LastBatch,
+    chunk: int,
+    device: str,
+    allow_tf32: bool,
+) -> tuple[EpochData, EpochPlan]:
+    """The arguments of `pipeline_lib.blocks_epochs.epoch_block` as two; data are on ``device``.
+
+    Sets the precision of products on a CUDA device.
+    """
+    if device != "cpu":
+        set_precision(allow_tf32)
+    plan = EpochPlan(
+        learning_rates,
+        batch_size,
+        epochs,
+        n_replicas,
+        stream,
+        recorded,
+        evaluated_epochs,
+        last_batch,
+        chunk,
+    )
+    return EpochData.on(device, train_x, train_y, evaluation_sets), plan

@@ -1,6 +1,6 @@
 """One group of replicas on its way through the epochs, whatever makes its steps.
 
-Between any two steps a run can be saved, to go on from there bit for bit.
+Between any two steps, and within an evaluation, a run can be saved, to go on bit for bit.
 """
 
 import dataclasses
@@ -44,6 +44,10 @@ class EpochRun(ABC):
         self.plan = plan
         self._recorded = frozenset(int(step) for step in plan.recorded)
         self._next_step = 0
+        # After how many epochs the evaluation is still to be made or finished; its results are
+        # kept when it is complete.
+        self._to_evaluate: int | None = 0
+        self._stack_before: dict[str, Any] | None = None  # the stack's state as it began
         self._summary = Summary(len(sampler.replicas), sampler.steps_per_epoch)
         self._metrics: list[pd.DataFrame] = []
         self._order: tuple[int, Tensor] | None = None  # an epoch, and its (R, n)
@@ -64,16 +68,17 @@ class EpochRun(ABC):
     def finish_steps(self) -> None:  # noqa: B027
         """Make the updates that were put off."""
 
-    def end_epoch(self, epoch: int) -> None:
-        """What follows an epoch's last step; ``epoch`` counts from 1."""
-        self._evaluate(epoch)
+    def end_epoch(self, epoch: int) -> None:  # noqa: B027
+        """What follows an epoch's last step, before the evaluation; ``epoch`` counts from 1."""
 
-    def train(self, after_step: Callable[[Self], None]) -> None:
-        """Make the steps that are left; ``after_step`` may take a `state` or raise to leave."""
+    def train(self, meanwhile: Callable[[Self], None]) -> None:
+        """Make the steps that are left; ``meanwhile`` may take a `state` or raise to leave.
+
+        It is called after each step and, in an evaluation, as often as the stack lets it.
+        """
         per_epoch = self.sampler.steps_per_epoch
         n_steps = self.plan.epochs * per_epoch
-        if self._next_step == 0:
-            self._evaluate(0)
+        self._evaluate(meanwhile)
         steps = range(self._next_step, n_steps)
         what = f"b = {self.sampler.batch_size}: steps of {len(self.sampler.replicas)} replicas"
         for step in progress(steps, len(steps), what):
@@ -81,8 +86,10 @@ class EpochRun(ABC):
             self._next_step = step + 1
             if self._next_step % per_epoch == 0:
                 self.finish_steps()
-                self.end_epoch(self._next_step // per_epoch)
-            after_step(self)
+                self._to_evaluate = self._next_step // per_epoch
+                self.end_epoch(self._to_evaluate)
+                self._evaluate(meanwhile)
+            meanwhile(self)
 
     def tables(self) -> Tables:
         """``statistics``, ``divergence`` and ``metrics``; replicas of ``divergence`` count from 0.
@@ -103,15 +110,16 @@ class EpochRun(ABC):
         self._close_record()
         return {
             "step": self._next_step,
+            "to_evaluate": self._to_evaluate,
             "parameters": self.stack.parameters,
-            "stack": self.stack.state() if isinstance(self.stack, OwnState) else None,
+            "stack": self._stack_before or self._state_of_stack(),
             "summary": self._summary.state() if self._has_recorded() else None,
             "metrics": self._all_metrics(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave; its parameters are used up, so as to free their memory."""
-        self._next_step = state["step"]
+        self._next_step, self._to_evaluate = state["step"], state["to_evaluate"]
         parameters = state["parameters"]
         for name, parameter in self.stack.parameters.items():
             parameter.copy_(parameters.pop(name))
@@ -152,12 +160,23 @@ class EpochRun(ABC):
         )
         self._metrics.append(frame)
 
-    def _evaluate(self, epoch: int) -> None:
+    def _evaluate(self, meanwhile: Callable[[Self], None]) -> None:
+        """Make the evaluation that is still to be made, if there is one, from its beginning."""
+        epoch = self._to_evaluate
+        if epoch is None:
+            return
+        self._stack_before = self._state_of_stack()
+        results = {}
         for split, (x, y) in self.data.splits.items():
             if epoch in self.plan.evaluated_epochs.get(split, ()):
-                result = self.stack.evaluate(x, y, self.plan.chunk)
-                loss, error = result.loss.cpu().numpy(), result.error.cpu().numpy()
-                self.add_metrics(split, epoch, loss, error)
+                result = self.stack.evaluate(x, y, self.plan.chunk, lambda: meanwhile(self))
+                results[split] = result.loss.cpu().numpy(), result.error.cpu().numpy()
+        for split, (loss, error) in results.items():
+            self.add_metrics(split, epoch, loss, error)
+        self._to_evaluate = self._stack_before = None
+
+    def _state_of_stack(self) -> dict[str, Any] | None:
+        return self.stack.state() if isinstance(self.stack, OwnState) else None
 
     def _batch(self, step: int) -> ChosenBatch:
         """The mini-batches of ``step``, gathered where the examples are."""

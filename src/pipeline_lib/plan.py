@@ -41,7 +41,8 @@ def plan(study: Study) -> pd.DataFrame:
                     "cpu_hours": jobs * cpu_hours,
                     "gpu_hours": jobs * gpu_hours,
                     "storage_bytes": jobs * cost.bytes_written,
-                    "checkpoint_bytes": jobs * cost.bytes_checkpoint,
+                    # A state is written beside the older one.
+                    "checkpoint_bytes": jobs * 2 * cost.bytes_checkpoint,
                 }
             )
     return pd.DataFrame(rows)

@@ -1,5 +1,6 @@
 """A block in epochs, one group of replicas after the other, that can stop and go on."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from pipeline_lib.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.epoch_run import EpochRun
 from pipeline_lib.epochs import EpochSampler
 from pipeline_lib.pooling import group_sizes, pooled
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,19 @@ def train_groups(
     the checkpoint is of another run, StoppedError after a requested stop.
     """
     n_replicas = plan.n_replicas
-    sizes = group_sizes(n_replicas, n_replicas if group_size is None else group_size)
+    now = group_sizes(n_replicas, n_replicas if group_size is None else group_size)
     plan.check(data)
     state = None if checkpoint is None else checkpoint.load()
     if state is None:
-        state = {"sizes": sizes, "finished": [], "group": None}
+        state = {"sizes": now, "finished": [], "group": None}
     sizes, finished, of_group = state["sizes"], state["finished"], state.pop("group")
+    if checkpoint is not None and max(sizes) > max(now):
+        log.warning(
+            "%s: groups of up to %d replicas are kept, although only %d at once fit the memory now",
+            checkpoint.path,
+            max(sizes),
+            max(now),
+        )
 
     def save_if_due(run: EpochRun) -> None:
         if checkpoint is not None:

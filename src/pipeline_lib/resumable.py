@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline_lib.checkpoint import Checkpoint, State
+from pipeline_lib.checkpoint import Checkpoint
 from pipeline_lib.logs import progress
+from pipeline_lib.state_archive import State
 from pipeline_lib.statistics import GradientRecord, Summary, Tables
 
 # Seconds after which the main thread looks again whether a save is due or a stop was requested.

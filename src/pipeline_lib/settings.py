@@ -264,8 +264,9 @@ class Distortion:
 class Compute:
     """Where a training block runs, and how often it saves its state.
 
-    No result depends on ``threads`` or on ``checkpoint_every_s``, seconds from one save to the
-    next.
+    No result depends on ``checkpoint_every_s``, seconds from one save to the next. Those of linear
+    regression, two-layer networks and perceptrons do not depend on ``threads`` either; those of
+    XLNet and of own modules do, by rounding.
     """
 
     device: Literal["auto", "cpu", "cuda"]

@@ -87,7 +87,7 @@ class TorchRun(Generic[Batch]):
         return {"parameters": self._stack.parameters, "generator": self._generator.get_state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave, on whatever device it was saved from."""
+        """Go on from what `state` gave."""
         for name, parameter in self._stack.parameters.items():
             parameter.copy_(state["parameters"][name])
         self._generator.set_state(state["generator"])

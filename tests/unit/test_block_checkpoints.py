@@ -18,13 +18,14 @@ import torch
 from pipeline_lib import blocks, blocks_two_layer, checkpoint, resumable
 from pipeline_lib.blocks import BlockResult, regression_block
 from pipeline_lib.blocks_two_layer import two_layer_block
-from pipeline_lib.checkpoint import Checkpoint, State, StoppedError, block_checkpoint
+from pipeline_lib.checkpoint import Checkpoint, StoppedError, block_checkpoint
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.state_archive import State
 
 STEPS, REPLICAS, GROUP = 250, 10, 3  # groups of 3, 3, 2 and 2
 STEPS_AT_ONCE = 5  # that a record holds
-DIGEST = "abc"
+MADE_OF = {"code": "abc"}
 
 
 def regression(
@@ -120,7 +121,7 @@ def train(kind: str, folder: Path, threads: int) -> None:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         in_small_pieces(patch, kind)
-        with Slow(folder / "state.zip", DIGEST, every_s=0) as state:
+        with Slow(folder / "state.zip", MADE_OF, every_s=0) as state:
             result = BLOCKS[kind](state, threads)
             for name in ("statistics", "divergence"):
                 getattr(result, name).to_pickle(folder / name)
@@ -145,13 +146,13 @@ def test_a_killed_process_goes_on_bit_for_bit(
             child.join()
             assert child.exitcode == 0
             break
-        while child.is_alive() and steps_done(Watching(path, DIGEST).load()) == done[-1]:
+        while child.is_alive() and steps_done(Watching(path, MADE_OF).load()) == done[-1]:
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.05))
         child.kill()
         child.join()
         assert child.exitcode == -signal.SIGKILL
-        done.append(steps_done(Checkpoint(path, DIGEST).load()))
+        done.append(steps_done(Checkpoint(path, MADE_OF).load()))
     assert done == sorted(set(done)), "every process goes on where the one before was"
     found = BlockResult(*(pd.read_pickle(tmp_path / name) for name in ("statistics", "divergence")))
     assert_same(found, undisturbed)
@@ -172,21 +173,21 @@ def test_sigterm_saves_and_stops(kind: str, undisturbed: BlockResult, tmp_path: 
     path = tmp_path / "state.zip"
     with (
         pytest.raises(StoppedError, match="stopped by SIGTERM, state saved; run again to go on"),
-        Signalled(path, DIGEST, every_s=1e9) as state,
+        Signalled(path, MADE_OF, every_s=1e9) as state,
     ):
         BLOCKS[kind](state, threads=2)
-    with pytest.raises(ArtifactError, match="state of a run with digest abc, this run has def"):
-        BLOCKS[kind](Checkpoint(path, "def"))
+    with pytest.raises(ArtifactError, match="is the state of a run of other code; remove it"):
+        BLOCKS[kind](Checkpoint(path, {"code": "def"}))
     total = STEPS * (4 if "layers" in kind else 1)
-    assert 0 < steps_done(Checkpoint(path, DIGEST).load()) < total
-    with Checkpoint(path, DIGEST) as state:
+    assert 0 < steps_done(Checkpoint(path, MADE_OF).load()) < total
+    with Checkpoint(path, MADE_OF) as state:
         assert_same(BLOCKS[kind](state, threads=1), undisturbed)
     assert not path.exists()
 
 
 def test_running_groups_end_within_a_record(tmp_path: Path) -> None:
     start = time.monotonic()
-    with pytest.raises(StoppedError), Signalled(tmp_path / "state.zip", DIGEST) as state:
+    with pytest.raises(StoppedError), Signalled(tmp_path / "state.zip", MADE_OF) as state:
         two_layer("float32", state, threads=2, steps=10**7)  # hours
     assert time.monotonic() - start < 10
 
@@ -226,26 +227,31 @@ def test_without_a_checkpoint_nothing_is_copied(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_state_belongs_to_its_values_and_to_the_contents_of_its_files(tmp_path: Path) -> None:
-    weights, code = tmp_path / "weights", tmp_path / "code.py"
+    path, weights, code = tmp_path / "state.zip", tmp_path / "weights", tmp_path / "code.py"
+    values = {"configuration": [1, {"rate": 0.1}], "backend": "cpu"}
     weights.write_bytes(b"1")
     code.write_bytes(b"2")
 
-    def digest(**changes: Any) -> str:
-        values = {"b": 4, "data_sha256": None, **changes}
-        return block_checkpoint(tmp_path / "state.zip", values, [weights, str(code)], 30).digest
+    def block(code: Path = code, **changes: Any) -> Checkpoint:
+        files = {"weights": [weights], "code": [str(code)]}
+        return block_checkpoint(path, values | changes, files, 30)
 
-    first = digest()
-    assert digest(b=5) != first
-    assert digest(device="cuda") != first
-    assert digest() == first
+    block().save({"step": 1})
+    assert block().load() == {"step": 1}
+    assert (block().path, block().every_s) == (path, 30)
+    with pytest.raises(ArtifactError, match="of a run of other configuration; remove"):
+        block(configuration=[1, {"rate": 0.2}]).load()
+    with pytest.raises(ArtifactError, match="of a run of other backend; remove"):
+        block(backend="cuda").load()
     code.write_bytes(b"3")
-    assert digest() != first
+    with pytest.raises(ArtifactError, match=r"of a run of other code \(code.py\); remove"):
+        block().load()
     code.write_bytes(b"2")
-    moved = code.rename(tmp_path / "moved.py")
-    same = block_checkpoint(tmp_path / "x", {"b": 4, "data_sha256": None}, [weights, moved], 30)
-    assert (same.digest, same.path, same.every_s) == (first, tmp_path / "x", 30)
+    (tmp_path / "elsewhere").mkdir()
+    moved = code.rename(tmp_path / "elsewhere" / "code.py")
+    assert block(moved).load() == {"step": 1}
     with pytest.raises(FileNotFoundError):
-        digest()
+        block()
 
 
 @pytest.mark.parametrize("other", [Checkpoint.load, Checkpoint.remove])
@@ -256,16 +262,16 @@ def test_another_process_does_no_more_harm_than_to_one_save(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     path = tmp_path / "state.zip"
-    write = checkpoint._write
+    write = checkpoint.write_state
 
     def write_while_another_starts(*arguments: Any) -> None:
         write(*arguments)
-        other(Checkpoint(path, DIGEST))  # takes the file being written for torn
+        other(Checkpoint(path, MADE_OF))  # takes the file being written for torn
 
-    with Checkpoint(path, DIGEST, every_s=0) as state:
+    with Checkpoint(path, MADE_OF, every_s=0) as state:
         state.save({"step": 1})
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, "_write", write_while_another_starts)
+            patch.setattr(checkpoint, "write_state", write_while_another_starts)
             state.save_if_due(lambda: {"step": 2})
             assert "state not saved" in caplog.text
             os.kill(os.getpid(), signal.SIGTERM)

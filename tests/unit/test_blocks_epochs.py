@@ -229,6 +229,24 @@ def test_steps_at_once_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None
         pd.testing.assert_frame_equal(parts.metrics, whole.metrics, check_exact=True)
 
 
+@pytest.mark.parametrize(("seconds", "most"), [(0.01, 64), (2.0, 3), (60.0, 1)])
+def test_slow_steps_are_not_put_off_for_long(
+    seconds: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    together: list[int] = []
+
+    def descend_through(self, batches, rates) -> None:
+        together.append(len(batches))
+        clock[0] += seconds * len(batches)
+
+    monkeypatch.setattr("pipeline_lib.blocks_epochs.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(MlpReplicas, "descend_through", descend_through)
+    block(batch_size=1, epochs=20, recorded=(0,), evaluated_epochs={})
+    assert max(together) == min(most, len(Y))
+    assert together[0] == 1, "until it is known how long a step takes"
+
+
 def test_more_records_than_are_kept_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = block(recorded=(0, 1, 3, 4, 6, 7))
     monkeypatch.setattr("pipeline_lib.epoch_run._STEPS_PER_RECORD", 1)

@@ -18,7 +18,7 @@ from pipeline_lib.blocks import _CHUNK_BYTES, regression_block
 from pipeline_lib.blocks_epochs import epoch_block
 from pipeline_lib.blocks_mlp import _CHUNK
 from pipeline_lib.blocks_two_layer import two_layer_block
-from pipeline_lib.checkpoint import Checkpoint, State
+from pipeline_lib.checkpoint import Checkpoint
 from pipeline_lib.config import load_study
 from pipeline_lib.cost import (
     _CHUNK_BYTES as ASSUMED_CHUNK_BYTES,
@@ -61,6 +61,7 @@ from pipeline_lib.settings import (
     TwoLayer,
     Xlnet,
 )
+from pipeline_lib.state_archive import State
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAM = seed_sequence(0, "cost")
@@ -94,7 +95,7 @@ class CountingStack:
         for batch in batches:
             self._see(batch)
 
-    def evaluate(self, x, y, chunk) -> Evaluation:
+    def evaluate(self, x, y, chunk, meanwhile) -> Evaluation:
         self.n_evaluated += len(x)
         zeros = torch.zeros(len(self.parameters["W1"]), dtype=torch.float64)
         return Evaluation(zeros, zeros)
@@ -316,7 +317,7 @@ def test_checkpoints_are_near_those_of_real_blocks(
     if isinstance(experiment.model, TwoLayer):  # in several groups
         model = dataclasses.replace(experiment.model, replicas_at_once=2)
         experiment = dataclasses.replace(experiment, model=model)
-    checkpoint = Largest(tmp_path / "state.zip", "abc", every_s=0)
+    checkpoint = Largest(tmp_path / "state.zip", {"code": "abc"}, every_s=0)
     tables(experiment, b, checkpoint)
     assert checkpoint.size / 2 < block_cost(experiment, b).bytes_checkpoint < 2 * checkpoint.size
 
@@ -487,6 +488,6 @@ def test_xlnet_products_are_those_of_a_forward_pass() -> None:
 def test_plan_counts_checkpoints_of_xlnet() -> None:
     table = plan(study_at("paper")).set_index(["experiment", "b"])
     row = table.loc["yelp", 64]
-    # Weights and two moments of AdamW, float32, of 100 replicas.
-    assert row["checkpoint_bytes"] == 100 * 35_493_122 * 12
+    # Weights and two moments of AdamW, float32, of 100 replicas; a new state beside the old one.
+    assert row["checkpoint_bytes"] == 2 * 100 * 35_493_122 * 12
     assert row["steps"] == 20 * 157

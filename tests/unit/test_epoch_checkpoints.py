@@ -21,7 +21,7 @@ from pipeline_lib import blocks_module
 from pipeline_lib.blocks_adam import AdamSettings, adam_block
 from pipeline_lib.blocks_epochs import epoch_block
 from pipeline_lib.blocks_module import module_block
-from pipeline_lib.checkpoint import Checkpoint, State, StoppedError
+from pipeline_lib.checkpoint import Checkpoint, StoppedError
 from pipeline_lib.models.dropout_stack import DropoutReplicas
 from pipeline_lib.models.mlp import MlpReplicas
 from pipeline_lib.models.module_stack import ModuleReplicas
@@ -30,6 +30,7 @@ from pipeline_lib.optim import linear_warmup_then_decay
 from pipeline_lib.replica_groups import EpochBlockResult
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.settings import LearningRate
+from pipeline_lib.state_archive import State
 
 N, BATCH, EPOCHS, REPLICAS, GROUP = 22, 3, 6, 5, 3  # groups of 3 and 2
 PER_EPOCH = 8  # the last mini-batch has 1 example
@@ -38,7 +39,7 @@ RECORDED = (2, 3, 12, 30)
 EVALUATED = {"training": [EPOCHS], "validation": [2, 5]}
 ORDERS = seed_sequence(1, "orders")
 TABLES = ("statistics", "divergence", "metrics")
-DIGEST = "abc"
+MADE_OF = {"code": "abc"}
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +160,7 @@ def train(kind: str, folder: Path) -> None:
     """What a child process does: the block, with many saves, and its tables."""
     torch.set_num_threads(1)
     # Between saves there are some steps, which a killed process makes again.
-    with Slow(folder / "state.zip", DIGEST, every_s=0.01) as state:
+    with Slow(folder / "state.zip", MADE_OF, every_s=0.01) as state:
         result = BLOCKS[kind](state)
         for name in TABLES:
             getattr(result, name).to_pickle(folder / name)
@@ -180,13 +181,13 @@ def test_a_killed_process_goes_on_bit_for_bit(
         child = children.Process(target=train, args=(kind, tmp_path))
         child.start()
         enough = done[-1] + rng.randint(1, 12)
-        while child.is_alive() and steps_done(Watching(path, DIGEST).load()) < enough:
+        while child.is_alive() and steps_done(Watching(path, MADE_OF).load()) < enough:
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.03))
         child.kill()
         child.join()
         assert child.exitcode == -signal.SIGKILL
-        done.append(steps_done(Checkpoint(path, DIGEST).load()))
+        done.append(steps_done(Checkpoint(path, MADE_OF).load()))
     assert done == sorted(set(done)), "every process goes on where the one before was"
     child = children.Process(target=train, args=(kind, tmp_path))
     child.start()
@@ -198,11 +199,11 @@ def test_a_killed_process_goes_on_bit_for_bit(
 
 
 class Signalled(Checkpoint):
-    """Gets a signal after so many steps."""
+    """Gets a signal when it is asked for so many times whether to save."""
 
-    def __init__(self, path: Path, steps: int, number: signal.Signals) -> None:
-        super().__init__(path, DIGEST, every_s=1e9)
-        self.left = steps
+    def __init__(self, path: Path, times: int, number: signal.Signals = signal.SIGTERM) -> None:
+        super().__init__(path, MADE_OF, every_s=1e9)
+        self.left = times
         self.number = number
 
     def save_if_due(self, state: Callable[[], State]) -> None:
@@ -212,25 +213,112 @@ class Signalled(Checkpoint):
         super().save_if_due(state)
 
 
+def stopped(kind: str, path: Path, times: int, number: signal.Signals = signal.SIGTERM) -> State:
+    """The state of a block that was stopped so many chances to save further on."""
+    with (
+        pytest.raises(StoppedError, match=f"stopped by {number.name}, state saved"),
+        Signalled(path, times, number) as checkpoint,
+    ):
+        BLOCKS[kind](checkpoint)
+    state = Checkpoint(path, MADE_OF).load()
+    assert state is not None
+    return state
+
+
 @EVERY
 def test_a_block_stopped_again_and_again_makes_every_step_once(
     kind: str, undisturbed: Callable[[str], EpochBlockResult], tmp_path: Path
 ) -> None:
-    """Every five steps: at all places of an epoch, beside recorded steps and between them."""
+    """At all places of an epoch, beside recorded steps and between them, and in evaluations."""
     path = tmp_path / "state.zip"
-    for stops in range(1, 2 * STEPS // 5 + 1):
-        number = (signal.SIGTERM, signal.SIGUSR1)[stops % 2]
-        with (
-            pytest.raises(StoppedError, match=f"stopped by {number.name}, state saved"),
-            Signalled(path, 5, number) as state,
-        ):
-            BLOCKS[kind](state)
-        assert steps_done(Checkpoint(path, DIGEST).load()) == 5 * stops
-    with Signalled(path, 5, signal.SIGTERM) as state:
-        resumed = BLOCKS[kind](state)
-    assert state.left == 5 - 2 * STEPS % 5
+    done = [0]
+    while True:
+        number = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)[len(done) % 3]
+        try:
+            with Signalled(path, 5, number) as checkpoint:
+                resumed = BLOCKS[kind](checkpoint)
+            break
+        except StoppedError as error:
+            assert f"stopped by {number.name}, state saved" in str(error)  # noqa: PT017
+        done.append(steps_done(Checkpoint(path, MADE_OF).load()))
+        # Four of the five chances may lie in an evaluation.
+        assert done[-2] < done[-1] <= done[-2] + 5
+    assert done[-1] > 2 * STEPS - 6
     assert_same(resumed, undisturbed(kind))
     assert not path.exists()
+
+
+@EVERY
+def test_a_stop_in_an_evaluation_leaves_it_to_be_made(
+    kind: str, undisturbed: Callable[[str], EpochBlockResult], tmp_path: Path
+) -> None:
+    path = tmp_path / "state.zip"
+    # Of the first group: the steps of two epochs, then a part of the validation set's evaluation.
+    state = stopped(kind, path, 2 * PER_EPOCH)
+    assert (state["group"]["step"], state["group"]["to_evaluate"]) == (2 * PER_EPOCH, 2)
+    assert "validation" not in set(state["group"]["metrics"]["split"])
+    # Stopped there once more, it has made no step.
+    state = stopped(kind, path, 1)
+    assert (state["group"]["step"], state["group"]["to_evaluate"]) == (2 * PER_EPOCH, 2)
+    with Checkpoint(path, MADE_OF, every_s=0) as checkpoint:  # saves at every chance
+        assert_same(BLOCKS[kind](checkpoint), undisturbed(kind))
+
+
+class Noisy(nn.Linear):
+    """Random also when it is evaluated; torch.func cannot take its branch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = 1e-5 if x.sum() < 1e9 else 0.0
+        return super().forward(x) + scale * torch.randn(())
+
+
+def test_an_evaluation_begun_anew_draws_the_same(tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Noisy(6, 3)
+
+    def block(state: Checkpoint | None = None) -> EpochBlockResult:
+        return module_block(
+            module, cross_entropy, data(), LearningRate("constant", 0.1), BATCH, 3, 4, ORDERS,
+            3, {"validation": [1, 3]}, checkpoint=state,
+        )  # fmt: skip
+
+    path = tmp_path / "state.zip"
+    with pytest.raises(StoppedError), Signalled(path, PER_EPOCH + 2) as checkpoint:
+        block(checkpoint)  # after three of the evaluation's four replicas
+    state = Checkpoint(path, MADE_OF).load()
+    assert state is not None
+    assert state["group"]["to_evaluate"] == 1
+    with Checkpoint(path, MADE_OF) as checkpoint:
+        assert_same(block(checkpoint), block())
+
+
+def test_groups_too_large_for_the_memory_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state.zip"
+    for then, now, told in ((REPLICAS, GROUP, True), (GROUP, REPLICAS, False), (3, 3, False)):
+        with pytest.raises(StoppedError), Signalled(path, 2) as checkpoint:
+            mlp(checkpoint, then)
+        caplog.clear()
+        with Checkpoint(path, MADE_OF) as checkpoint:
+            mlp(checkpoint, now)
+        warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        found = f"{path}: groups of up to 5 replicas are kept, although only 3 at once fit"
+        assert [message.startswith(found) for message in warned] == [True] * told
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"), [("perceptron", GROUP), ("own module, SGD", 1), ("XLNet", GROUP)]
+)
+def test_an_evaluation_can_be_left_after_each_of_its_parts(
+    kind: str, parts: int, tmp_path: Path
+) -> None:
+    found = []
+    for times in range(2 * PER_EPOCH, 2 * PER_EPOCH + 6):
+        path = tmp_path / f"{times}.zip"
+        found.append(stopped(kind, path, times)["group"]["to_evaluate"])
+    assert found == [2] * parts + [None] * (6 - parts)
 
 
 @EVERY
@@ -240,7 +328,7 @@ def test_a_resumed_block_keeps_its_groups(
     path = tmp_path / "state.zip"
     with pytest.raises(StoppedError), Signalled(path, STEPS + 3, signal.SIGTERM) as state:
         BLOCKS[kind](state)
-    with Checkpoint(path, DIGEST) as state:
+    with Checkpoint(path, MADE_OF) as state:
         resumed = BLOCKS[kind](state, REPLICAS)  # as on a node with more memory
     assert_same(resumed, undisturbed(kind))
 
@@ -262,7 +350,7 @@ def test_to_ask_whether_a_save_is_due_hands_no_step_over_sooner(
     expected = together.copy()
     assert max(expected) > 2
     together.clear()
-    with Checkpoint(tmp_path / "state.zip", DIGEST, every_s=1e9) as state:
+    with Checkpoint(tmp_path / "state.zip", MADE_OF, every_s=1e9) as state:
         block(state)
     assert together == expected
 
@@ -272,7 +360,7 @@ def test_torch_keeps_its_random_state_when_a_block_resumes(tmp_path: Path) -> No
     before = torch.random.get_rng_state()
     with pytest.raises(StoppedError), Signalled(path, 7, signal.SIGTERM) as state:
         adam_module(state)
-    with Checkpoint(path, DIGEST) as state:
+    with Checkpoint(path, MADE_OF) as state:
         adam_module(state)
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -291,5 +379,5 @@ def test_random_layers_on_cuda_go_on(tmp_path: Path) -> None:
     path = tmp_path / "state.zip"
     with pytest.raises(StoppedError), Signalled(path, 5, signal.SIGTERM) as state:
         block(state)
-    with Checkpoint(path, DIGEST) as state:
+    with Checkpoint(path, MADE_OF) as state:
         assert_same(block(state), block())

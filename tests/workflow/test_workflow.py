@@ -1,13 +1,14 @@
 """The workflow as a user meets it: one command, partial reruns, bad input, artefacts."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from checkout import copy_of, snakemake
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.artifacts import read_provenance, read_table
 
 NOTHING = "Nothing to be done"
 
@@ -89,6 +90,19 @@ def test_artefacts_of_the_smoke_study_have_their_schemas(smoke, data_dir):
             assert (results / f"figures/{figure}.{kind}").stat().st_size > 10_000
     origin = json.loads((results / "data/admissions.json").read_text())
     assert origin["n_rows"] == len(tables["data/admissions.parquet"])
+    # What the README says of the metadata.
+    listed = [
+        path
+        for name in ("runs", "variance", "metrics")
+        for path in (results / name).rglob("*.parquet")
+    ]
+    for path in listed:
+        provenance = read_provenance(path)
+        assert re.fullmatch("[0-9a-f]{16,}", provenance["config"]), path
+        online = "experiment=teacher_student" in str(path) or path.stem.startswith(
+            "teacher_student"
+        )
+        assert (provenance["data_sha256"] is None) == online, path
 
 
 def test_second_run_does_no_work(smoke, data_dir):
@@ -108,18 +122,29 @@ def test_one_figure_is_drawn_again_alone(smoke, data_dir):
     assert figure.read_bytes() == before
 
 
-def test_results_from_another_machine_are_drawn_without_training(smoke, repository, tmp_path):
+@pytest.mark.parametrize("newest", ["src", "results/smoke/weights"])
+def test_results_from_another_machine_are_drawn_without_training(
+    smoke, repository, tmp_path, newest
+):
+    """Whether the clone is newer than the results brought to it, or some results than the rest."""
     elsewhere = copy_of(repository, tmp_path / "elsewhere")
     shutil.copytree(smoke / "results", elsewhere / "results", copy_function=shutil.copy)
-    for path in (elsewhere / "src").rglob("*.py"):
-        path.touch()  # a clone is newer than the results brought to it
+    for path in (elsewhere / newest).rglob("*.*"):
+        path.touch()
     scale = ("--config", "scale=smoke")
     planned = snakemake(elsewhere, "--dry-run", *scale)
     assert jobs(planned.stdout + planned.stderr)["train_block"] == 24
-    touched = snakemake(elsewhere, "--touch", *scale)
+    touched = snakemake(elsewhere, "--touch", "--forceall", *scale)
     assert touched.returncode == 0, touched.stderr
     planned = snakemake(elsewhere, "--dry-run", *scale)
     assert NOTHING in planned.stdout + planned.stderr
+    # What every job was made with is noted, also of those that were not out of date before.
+    other = {"experiments": {"admission": {"initial_weights": {"seed": 2}}}}
+    (elsewhere / "other.yaml").write_text(json.dumps(other))
+    planned = snakemake(elsewhere, "--dry-run", "--configfile", "other.yaml", *scale)
+    changed = jobs(planned.stdout + planned.stderr)
+    assert changed["draw_initial_weights"] == 1
+    assert changed["train_block"] == 4
     figure = "results/smoke/figures/fig1b.png"
     (elsewhere / figure).unlink()
     drawn = snakemake(elsewhere, "fig1b", *scale)

@@ -48,6 +48,7 @@ rule claims:
             *(f"claims/{name}" for name in CLAIMS_MODULES),
             "inference",
             "metric_tables",
+            "settings",
             "statistics",
             "theory/batch_polynomial",
             "theory/linear_regression",

@@ -106,6 +106,7 @@ BLOCK_MODULES = (
     "checkpoint",
     "replica_moments",
     "seeding",
+    "state_archive",
     "statistics",
     "training",
     "variance",
@@ -114,7 +115,6 @@ BLOCK_MODULES = (
 
 # And every block that is trained in epochs on these.
 EPOCH_MODULES = (
-    "blocks_epochs",
     "epoch_plan",
     "epoch_run",
     "epochs",
@@ -169,10 +169,21 @@ def block_mem_mb(wildcards, attempt):
     return mem_mb(experiment, b, attempt, study.compute.threads)
 
 
-def block_runtime(wildcards, attempt):
-    """The time that the job's block asks for, in minutes."""
+def gets_gpu(rulename):
+    """Whether the profile or `--set-resources` grants a GPU to every job of this rule."""
+    granted = workflow.resource_settings.overwrite_resources.get(rulename, {})
+    return "gpu" in granted.keys() and granted["gpu"].raw not in (0, None)
+
+
+def block_runtime(wildcards, attempt, rulename):
+    """The time that the job's block asks for, in minutes.
+
+    On `device: auto` it is that of a GPU where the job gets one, and else that of CPU cores.
+    """
     experiment, b, compute = experiment_of(wildcards), int(wildcards.b), study.compute
-    return runtime(experiment, b, attempt, compute.device, compute.threads)
+    on_gpu = compute.device != "cpu" and gets_gpu(rulename)
+    device = "cuda" if on_gpu else compute.device
+    return runtime(experiment, b, attempt, device, compute.threads)
 
 
 def checkpoint_every_s(wildcards, threads):
@@ -224,16 +235,25 @@ def metrics_of(wildcards):
     return tables_of("metrics", wildcards)
 
 
-def tables_of(kind, wildcards):
-    """One table of every block of the job's experiment."""
+def block_keys(wildcards):
+    """(init, b, seed) of every block of the job's experiment."""
     experiment = experiment_of(wildcards)
-    return expand(
-        f"{BLOCK}/{kind}.parquet",
-        experiment=wildcards.experiment,
-        init=range(experiment.initial_weights.count),
-        b=experiment.batch_sizes,
-        seed=experiment.blocks,
-    )
+    return [
+        (init, b, seed)
+        for init in range(experiment.initial_weights.count)
+        for b in experiment.batch_sizes
+        for seed in experiment.blocks
+    ]
+
+
+def tables_of(kind, wildcards):
+    """One table of every block of the job's experiment, in the order of ``block_keys``."""
+    return [
+        f"{BLOCK}/{kind}.parquet".format(
+            experiment=wildcards.experiment, init=init, b=b, seed=seed
+        )
+        for init, b, seed in block_keys(wildcards)
+    ]
 
 
 def scale_of(name):

@@ -14,6 +14,7 @@ rule draw_module_weights:
             "imports",
             "initial_weights",
             "seeding",
+            "models/labelled",
             "models/own_module",
             "models/module_stack",
         ),
@@ -28,8 +29,8 @@ rule draw_module_weights:
     conda:
         "../../envs/pipeline.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=lambda wildcards, attempt: 8000 * 2 ** (attempt - 1),
+        runtime=lambda wildcards, attempt: 30 * 2 ** (attempt - 1),
     params:
         model=model_of,
         seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
@@ -46,6 +47,7 @@ rule train_module_block:
         code=modules(
             *BLOCK_MODULES,
             *EPOCH_MODULES,
+            "blocks_epochs",
             "blocks_module",
             "imports",
             "models/module_stack",
@@ -70,6 +72,7 @@ rule train_module_block:
         # What it costs is not known beforehand. As many replicas are trained at once as fit.
         mem_mb=block_mem_mb,
         runtime=block_runtime,
+        cpus_per_task=study.compute.threads,
     params:
         training=training_of,
         evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),

@@ -38,7 +38,7 @@ rule claims_page:
     """The ledger of claims as a page that can be searched."""
     input:
         claims=f"{RESULTS}/claims.parquet",
-        code=modules("claims/page") + TABLE_PAGE,
+        code=modules("claims/page", "claims/verdict") + TABLE_PAGE,
     output:
         report(
             f"{PAGES}/claims.html",

@@ -79,7 +79,7 @@ rule draw_xlnet_weights:
     """Initial weights of the XLNet classifier, as wide as its vocabulary turned out."""
     input:
         origin=f"{RESULTS}/data/{{experiment}}.json",
-        code=modules("blocks_xlnet", "models/xlnet", "seeding"),
+        code=modules("blocks_xlnet", "data/tokens", "models/xlnet", "seeding"),
     output:
         WEIGHTS,
     log:
@@ -111,6 +111,7 @@ rule train_block:
             "models/linear",
             "models/linear_kernel",
             "models/regression_design",
+            "theory/linear_regression",
         ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
@@ -127,6 +128,7 @@ rule train_block:
     resources:
         mem_mb=block_mem_mb,
         runtime=block_runtime,
+        cpus_per_task=study.compute.threads,
     params:
         features=features_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
@@ -168,6 +170,7 @@ rule train_two_layer_block:
     resources:
         mem_mb=block_mem_mb,
         runtime=block_runtime,
+        cpus_per_task=study.compute.threads,
     params:
         model=model_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
@@ -190,7 +193,9 @@ rule train_mlp_block:
         code=modules(
             *BLOCK_MODULES,
             *EPOCH_MODULES,
+            "blocks_epochs",
             "blocks_mlp",
+            "data/mnist",
             "data/mnist_table",
             "models/mlp",
         ),
@@ -210,6 +215,7 @@ rule train_mlp_block:
     resources:
         mem_mb=block_mem_mb,
         runtime=block_runtime,
+        cpus_per_task=study.compute.threads,
     params:
         training=training_of,
         evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),
@@ -234,6 +240,7 @@ rule train_xlnet_block:
             "blocks_adam",
             "blocks_xlnet",
             "data/reviews_table",
+            "data/tokens",
             "optim",
             "models/dropout_stack",
             "models/module_stack",
@@ -255,6 +262,7 @@ rule train_xlnet_block:
     resources:
         mem_mb=block_mem_mb,
         runtime=block_runtime,
+        cpus_per_task=study.compute.threads,
     params:
         training=training_of,
         evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),
@@ -290,8 +298,8 @@ rule heavy_tails:
     conda:
         "../../envs/pipeline.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
+        mem_mb=lambda wildcards, attempt: 1000 * 2 ** (attempt - 1),
+        runtime=lambda wildcards, attempt: 10 * 2 ** (attempt - 1),
     params:
         settings=scalar_settings("polynomial_max_step"),
         seed=study.seed,

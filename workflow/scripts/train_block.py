@@ -27,8 +27,16 @@ with job_log(snakemake.log[0]):
     }
     with block_checkpoint(
         Path(snakemake.params.checkpoint),
-        provenance,
-        [snakemake.input.weights, *snakemake.input.code],
+        {
+            "block": block,
+            "configuration": [snakemake.params.config_digest, snakemake.params.learning_rates],
+            "backend": provenance["backend"],
+        },
+        {
+            "data": [snakemake.input.data],
+            "weights": [snakemake.input.weights],
+            "code": [__file__, *snakemake.input.code],
+        },
         snakemake.params.checkpoint_every_s,
     ) as checkpoint:
         result = regression_block(

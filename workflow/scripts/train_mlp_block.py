@@ -29,15 +29,22 @@ with job_log(snakemake.log[0]):
         "config": snakemake.params.config_digest,
         "backend": f"torch {device}",
     }
-    depends_on = {
-        **provenance,
-        "origins": [origin, read_provenance(Path(snakemake.input.distorted))],
-        "allow_tf32": snakemake.params.allow_tf32,
-    }
     with block_checkpoint(
         Path(snakemake.params.checkpoint),
-        depends_on,
-        [snakemake.input.weights, *snakemake.input.code],
+        {
+            "block": block,
+            "configuration": [
+                snakemake.params.config_digest,
+                snakemake.params.evaluated_epochs,
+                snakemake.params.allow_tf32,
+            ],
+            "backend": provenance["backend"],
+        },
+        {
+            "data": [snakemake.input.data, snakemake.input.distorted],
+            "weights": [snakemake.input.weights],
+            "code": [__file__, *snakemake.input.code],
+        },
         snakemake.params.checkpoint_every_s,
     ) as checkpoint:
         result = mlp_block(

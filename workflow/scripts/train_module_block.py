@@ -44,8 +44,20 @@ with job_log(snakemake.log[0]):
     }
     with block_checkpoint(
         Path(snakemake.params.checkpoint),
-        {**provenance, "allow_tf32": snakemake.params.allow_tf32},
-        [snakemake.input.weights, *snakemake.input.own, *snakemake.input.code],
+        {
+            "block": block,
+            "configuration": [
+                snakemake.params.config_digest,
+                snakemake.params.evaluated_epochs,
+                snakemake.params.allow_tf32,
+            ],
+            "data": provenance["data_sha256"],
+            "backend": provenance["backend"],
+        },
+        {
+            "weights": [snakemake.input.weights],
+            "code": [__file__, *snakemake.input.own, *snakemake.input.code],
+        },
         snakemake.params.checkpoint_every_s,
     ) as checkpoint:
         result = module_block(

@@ -27,8 +27,12 @@ with job_log(snakemake.log[0]):
     }
     with block_checkpoint(
         Path(snakemake.params.checkpoint),
-        provenance,
-        [snakemake.input.weights, *snakemake.input.code],
+        {
+            "block": block,
+            "configuration": [snakemake.params.config_digest, snakemake.params.learning_rates],
+            "backend": provenance["backend"],
+        },
+        {"weights": [snakemake.input.weights], "code": [__file__, *snakemake.input.code]},
         snakemake.params.checkpoint_every_s,
     ) as checkpoint:
         result = two_layer_block(

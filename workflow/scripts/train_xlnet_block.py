@@ -31,8 +31,20 @@ with job_log(snakemake.log[0]):
     }
     with block_checkpoint(
         Path(snakemake.params.checkpoint),
-        {**provenance, "origin": origin, "allow_tf32": snakemake.params.allow_tf32},
-        [snakemake.input.weights, *snakemake.input.code],
+        {
+            "block": block,
+            "configuration": [
+                snakemake.params.config_digest,
+                snakemake.params.evaluated_epochs,
+                snakemake.params.allow_tf32,
+            ],
+            "backend": provenance["backend"],
+        },
+        {
+            "data": [snakemake.input.data],
+            "weights": [snakemake.input.weights],
+            "code": [__file__, *snakemake.input.code],
+        },
         snakemake.params.checkpoint_every_s,
     ) as checkpoint:
         result = xlnet_block(

@@ -1,6 +1,6 @@
 """What stacks of replicas that learn from labelled examples take, give back and promise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -95,8 +95,13 @@ class EvaluatedStack(Protocol):
 
     parameters: dict[str, Tensor]
 
-    def evaluate(self, x: Tensor, y: Tensor, chunk: int) -> Evaluation:
-        """Means over the examples x (n, ...) and y (n, ...), ``chunk`` examples at a time."""
+    def evaluate(
+        self, x: Tensor, y: Tensor, chunk: int, meanwhile: Callable[[], object]
+    ) -> Evaluation:
+        """Means over the examples x (n, ...) and y (n, ...), ``chunk`` examples at a time.
+
+        ``meanwhile`` is called between its parts, in the caller's thread, and may raise to leave.
+        """
         ...
 
 

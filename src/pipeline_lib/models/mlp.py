@@ -96,10 +96,17 @@ class MlpReplicas:
 
         self._for_each_part(descend)
 
-    def evaluate(self, x: Tensor, y: Tensor, chunk: int = 1000) -> Evaluation:
+    def evaluate(
+        self,
+        x: Tensor,
+        y: Tensor,
+        chunk: int = 1000,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Evaluation:
         """Mean cross-entropy and share of wrong labels over x (n, p) and y (n,), by replica.
 
-        Takes ``chunk`` examples at a time, which bounds the memory.
+        Takes ``chunk`` examples at a time, which bounds the memory. ``meanwhile`` is called after
+        each replica on CPU, after all of them on a CUDA device, and may raise to leave.
         """
         n_replicas = len(self.parameters["W1"])
         loss = torch.zeros(n_replicas, dtype=torch.float64, device=x.device)
@@ -113,7 +120,7 @@ class MlpReplicas:
                 loss[part] -= likelihood.sum(dim=(1, 2), dtype=torch.float64)
                 wrong[part] += (logits.argmax(dim=2) != given).sum(dim=1)
 
-        self._for_each_part(add)
+        self._for_each_part(add, meanwhile)
         return Evaluation(loss / len(y), wrong / len(y))
 
     def _descend_part(self, part: slice, batch: LabelledBatch, alpha: float) -> None:
@@ -158,12 +165,14 @@ class MlpReplicas:
             z = torch.baddbmm(bias[:, None], z.relu_(), weight.mT, out=out)
         return z
 
-    def _for_each_part(self, work: Callable[[slice], None]) -> None:
+    def _for_each_part(
+        self, work: Callable[[slice], None], meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
         done: Iterable[None] = map(work, self._parts)
         if self._pool is not None:
             done = self._pool.map(work, self._parts)
         for _ in done:
-            pass
+            meanwhile()
 
 
 class _Scratch(threading.local):

@@ -99,11 +99,18 @@ class ModuleReplicas:
             self.descend(batch, learning_rate)
 
     @torch.no_grad()
-    def evaluate(self, x: Tensor, y: Tensor, chunk: int = 1000) -> Evaluation:
+    def evaluate(
+        self,
+        x: Tensor,
+        y: Tensor,
+        chunk: int = 1000,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Evaluation:
         """Means over x (n, ...) and y (n,), by replica, with the module in evaluation mode.
 
         The label is the largest output; where outputs are no scores of classes (n, C), the error
-        is NaN.
+        is NaN. ``meanwhile`` is called after each chunk, or each replica's if these take turns, and
+        may raise to leave.
         """
         n_replicas = len(next(iter(self.parameters.values())))
         loss = torch.zeros(n_replicas, dtype=torch.float64, device=x.device)
@@ -111,7 +118,7 @@ class ModuleReplicas:
         with self._evaluation_mode():
             parts = zip(torch.split(x, chunk), torch.split(y, chunk), strict=True)
             for inputs, targets in parts:
-                of_chunk = self._sums(inputs, targets)
+                of_chunk = self._sums(inputs, targets, meanwhile)
                 loss += of_chunk[0]
                 wrong += of_chunk[1]
         return Evaluation(loss / len(y), wrong / len(y))
@@ -143,17 +150,19 @@ class ModuleReplicas:
     def _loss_of(self, parameters: _Tensors, x: Tensor, y: Tensor) -> Tensor:
         return self._loss(self._outputs(parameters, x), y)
 
-    def _sums(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _sums(self, x: Tensor, y: Tensor, meanwhile: Callable[[], object]) -> tuple[Tensor, Tensor]:
         """Sums over examples of loss and of wrong labels, (R,) each."""
         if self._vectorised:
             sums: tuple[Tensor, Tensor] = vmap(self._sums_of, (0, None, None))(
                 self.parameters, x, y
             )
+            meanwhile()
             return sums
-        each = [
-            self._sums_of({name: p[r] for name, p in self.parameters.items()}, x, y)
-            for r in range(len(next(iter(self.parameters.values()))))
-        ]
+        each = []
+        for r in range(len(next(iter(self.parameters.values())))):
+            of_replica = {name: p[r] for name, p in self.parameters.items()}
+            each.append(self._sums_of(of_replica, x, y))
+            meanwhile()
         return torch.stack([loss for loss, _ in each]), torch.stack([wrong for _, wrong in each])
 
     def _sums_of(self, parameters: _Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
