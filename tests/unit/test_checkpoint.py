@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -169,16 +170,17 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> Non
         Checkpoint(path, MADE_OF).load()
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file grows beyond 100 kB."""
+    """No file grows beyond 100 kB; a log of the tests does not either, so only within a test."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_costs_the_save_and_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -191,7 +193,7 @@ def test_a_full_disk_costs_the_save_and_not_the_run(
         asked.append(clock[0])
         return {"weights": np.zeros(100_000)}
 
-    with Checkpoint(path, MADE_OF, 10) as checkpoint:
+    with full_disk(), Checkpoint(path, MADE_OF, 10) as checkpoint:
         assert checkpoint.save({"step": 1})
         for clock[0] in range(25):
             checkpoint.save_if_due(large)
