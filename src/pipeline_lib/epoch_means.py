@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy import special  # scipy.stats takes a second to import
 
 from pipeline_lib.schemas import SCHEMAS
 
@@ -30,7 +30,7 @@ def epoch_variances(variance: pd.DataFrame, level: float) -> pd.DataFrame:
     means = groups[_SUMMED].mean().where(complete)
     table[_SUMMED] = means
     with np.errstate(invalid="ignore"):  # a variance of 0 has no scatter either
-        half = norm.isf((1 - level) / 2) * means["std_error"] / means["variance"]
+        half = special.ndtri((1 + level) / 2) * means["std_error"] / means["variance"]
     factor = np.exp(half.where(means["variance"] != 0, 0.0))
     table["ci_low"] = means["variance"] / factor
     table["ci_high"] = means["variance"] * factor

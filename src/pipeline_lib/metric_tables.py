@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special  # scipy.stats takes a second to import
 
 from pipeline_lib.aggregation import Block, read_block_tables
 from pipeline_lib.errors import ArtifactError
@@ -73,7 +73,7 @@ def _summary(init: int, b: int, frame: pd.DataFrame, level: float) -> pd.DataFra
     gap = _gap(runs)
     values = pd.concat([runs, gap], axis=1) if len(gap.columns) else runs
     mean, std_error = values.mean(skipna=False), values.sem(skipna=False)
-    half_width = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * std_error
+    half_width = float(special.stdtrit(len(values) - 1, (1 + level) / 2)) * std_error
     table = pd.DataFrame(
         {
             "init": np.int32(init),

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
-from scipy import stats
+from scipy import special  # scipy.stats takes a second to import
 
 from pipeline_lib.figures.style import WIDTH, Colour, colours, figure_style
 from pipeline_lib.statistics import ALL, STOCHASTIC
@@ -90,7 +90,7 @@ def _draw_error(
     at = curve[curve["b"].isin(exact.index[exact > 0])]
     truth = exact.loc[at["b"]].to_numpy()
     error = at["fitted"] / truth - 1
-    half_width = stats.norm.ppf((1 + level) / 2) * at["std_error"] / truth
+    half_width = special.ndtri((1 + level) / 2) * at["std_error"] / truth
     axes.vlines(at["b"], error - half_width, error + half_width, color=shade, lw=0.7, alpha=0.6)
     axes.plot(at["b"], error, ".", color=shade, ms=2)
     axes.axhline(0, color="0.4", lw=0.6)
