@@ -171,14 +171,14 @@ class Checkpoint:
 
 def block_checkpoint(
     path: Path,
-    depends_on: Mapping[str, Any],
+    values: Mapping[str, Any],
     files: Mapping[str, Iterable[str | Path]],
     every_s: float,
 ) -> Checkpoint:
     """The checkpoint of a training block, which refuses a state of other data, weights or code.
 
     Args:
-        depends_on: what the block's results depend on, as plain JSON values, by the names by which
+        values: what the block's results depend on, as plain JSON values, by the names by which
             a refusal calls them.
         files: by kind, those whose contents they depend on, wherever they lie; the order of files
             of one name counts.
@@ -191,5 +191,14 @@ def block_checkpoint(
         for file in map(Path, paths):
             content = hashlib.sha256(file.read_bytes()).hexdigest()
             contents.setdefault(f"{kind}: {file.name}", []).append(content)
-    made_of = {name: digest({name: value}) for name, value in {**depends_on, **contents}.items()}
+    made_of = {name: digest({name: value}) for name, value in {**values, **contents}.items()}
     return Checkpoint(path, made_of, every_s)
+
+
+def depends_on(block: Mapping[str, int], backend: str, *settings: Any) -> dict[str, Any]:
+    """What `block_checkpoint` takes of every block, by the names that its refusals use.
+
+    ``block``: init, b and seed; ``settings``: the configuration's digest, and what decides results
+    and is not in it.
+    """
+    return {"block": dict(block), "configuration": list(settings), "backend": backend}

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_table, write_table, write_text
+from pipeline_lib.artifacts import read_provenance, read_table, write_table, write_text
 from pipeline_lib.claims.artefacts import claimed, needed_tables
 from pipeline_lib.claims.evaluators import Regression
 from pipeline_lib.claims.ledger import evaluate, ledger_page
@@ -25,7 +25,7 @@ with job_log(snakemake.log[0]):
     }
     regression = rows = None
     if inputs.admissions:
-        rows = len(read_design(Path(inputs.admissions[0]), "all").target)
+        rows = read_provenance(Path(inputs.admissions[0]))["n_rows"]
     if "admission" in claimed(study):
         features = study.experiments["admission"].model.features
         design = read_design(Path(inputs.admissions[0]), features)

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline_lib.artifacts import read_provenance, write_table
 from pipeline_lib.blocks import regression_block, resolve_device
-from pipeline_lib.checkpoint import block_checkpoint
+from pipeline_lib.checkpoint import block_checkpoint, depends_on
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
@@ -27,11 +27,12 @@ with job_log(snakemake.log[0]):
     }
     with block_checkpoint(
         Path(snakemake.params.checkpoint),
-        {
-            "block": block,
-            "configuration": [snakemake.params.config_digest, snakemake.params.learning_rates],
-            "backend": provenance["backend"],
-        },
+        depends_on(
+            block,
+            provenance["backend"],
+            snakemake.params.config_digest,
+            snakemake.params.learning_rates,
+        ),
         {
             "data": [snakemake.input.data],
             "weights": [snakemake.input.weights],

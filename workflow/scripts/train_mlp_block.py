@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline_lib.artifacts import read_provenance, read_table, write_table
 from pipeline_lib.blocks import resolve_device
 from pipeline_lib.blocks_mlp import mlp_block
-from pipeline_lib.checkpoint import block_checkpoint
+from pipeline_lib.checkpoint import block_checkpoint, depends_on
 from pipeline_lib.data.mnist_table import examples
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
@@ -31,15 +31,13 @@ with job_log(snakemake.log[0]):
     }
     with block_checkpoint(
         Path(snakemake.params.checkpoint),
-        {
-            "block": block,
-            "configuration": [
-                snakemake.params.config_digest,
-                snakemake.params.evaluated_epochs,
-                snakemake.params.allow_tf32,
-            ],
-            "backend": provenance["backend"],
-        },
+        depends_on(
+            block,
+            provenance["backend"],
+            snakemake.params.config_digest,
+            snakemake.params.evaluated_epochs,
+            snakemake.params.allow_tf32,
+        ),
         {
             "data": [snakemake.input.data, snakemake.input.distorted],
             "weights": [snakemake.input.weights],

@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline_lib.artifacts import write_table
 from pipeline_lib.blocks import resolve_device
 from pipeline_lib.blocks_module import module_block
-from pipeline_lib.checkpoint import block_checkpoint
+from pipeline_lib.checkpoint import block_checkpoint, depends_on
 from pipeline_lib.imports import load_object
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
@@ -44,16 +44,14 @@ with job_log(snakemake.log[0]):
     }
     with block_checkpoint(
         Path(snakemake.params.checkpoint),
-        {
-            "block": block,
-            "configuration": [
-                snakemake.params.config_digest,
-                snakemake.params.evaluated_epochs,
-                snakemake.params.allow_tf32,
-            ],
-            "data": provenance["data_sha256"],
-            "backend": provenance["backend"],
-        },
+        depends_on(
+            block,
+            provenance["backend"],
+            snakemake.params.config_digest,
+            snakemake.params.evaluated_epochs,
+            snakemake.params.allow_tf32,
+        )
+        | {"data": provenance["data_sha256"]},
         {
             "weights": [snakemake.input.weights],
             "code": [__file__, *snakemake.input.own, *snakemake.input.code],

@@ -7,7 +7,7 @@ import numpy as np
 from pipeline_lib.artifacts import write_table
 from pipeline_lib.blocks import resolve_device
 from pipeline_lib.blocks_two_layer import two_layer_block
-from pipeline_lib.checkpoint import block_checkpoint
+from pipeline_lib.checkpoint import block_checkpoint, depends_on
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
 from pipeline_lib.seeding import batch_stream
@@ -27,11 +27,12 @@ with job_log(snakemake.log[0]):
     }
     with block_checkpoint(
         Path(snakemake.params.checkpoint),
-        {
-            "block": block,
-            "configuration": [snakemake.params.config_digest, snakemake.params.learning_rates],
-            "backend": provenance["backend"],
-        },
+        depends_on(
+            block,
+            provenance["backend"],
+            snakemake.params.config_digest,
+            snakemake.params.learning_rates,
+        ),
         {"weights": [snakemake.input.weights], "code": [__file__, *snakemake.input.code]},
         snakemake.params.checkpoint_every_s,
     ) as checkpoint:

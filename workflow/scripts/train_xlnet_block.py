@@ -6,7 +6,7 @@ from pipeline_lib.artifacts import read_provenance, write_table
 from pipeline_lib.blocks import resolve_device
 from pipeline_lib.blocks_adam import AdamSettings
 from pipeline_lib.blocks_xlnet import xlnet_block
-from pipeline_lib.checkpoint import block_checkpoint
+from pipeline_lib.checkpoint import block_checkpoint, depends_on
 from pipeline_lib.data.reviews_table import read_tokens
 from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
@@ -31,15 +31,13 @@ with job_log(snakemake.log[0]):
     }
     with block_checkpoint(
         Path(snakemake.params.checkpoint),
-        {
-            "block": block,
-            "configuration": [
-                snakemake.params.config_digest,
-                snakemake.params.evaluated_epochs,
-                snakemake.params.allow_tf32,
-            ],
-            "backend": provenance["backend"],
-        },
+        depends_on(
+            block,
+            provenance["backend"],
+            snakemake.params.config_digest,
+            snakemake.params.evaluated_epochs,
+            snakemake.params.allow_tf32,
+        ),
         {
             "data": [snakemake.input.data],
             "weights": [snakemake.input.weights],

@@ -51,6 +51,7 @@ from pipeline_lib.claims.setting import (
     SCALAR_NETWORK,
     Problem,
     Setting,
+    capped,
     instance,
     left_open,
     problem_of,
@@ -214,10 +215,7 @@ def _tails(source: Source) -> Finding:
     found = runs_see_the_variance(source.tables[name], artefact=source.file(name))
     found = _of_any_network(source, found, settings.max_step + 1)
     sizes = sorted({1, 2, 4} - set(settings.batch_sizes))
-    if sizes and found.verdict == "confirmed":
-        needed = f"b = {', '.join(map(str, sizes))}"
-        found = replace(found, verdict="partly", scale_needed=needed)
-    return found
+    return capped(found, f"b = {', '.join(map(str, sizes))}") if sizes else found
 
 
 def _stated_p_values(source: Source) -> Finding:
@@ -254,9 +252,8 @@ def _fits(source: Source) -> Finding:
     steps = sorted(set(_FIGURE_1B_STEPS) - set(sweep.polynomial.steps))
     if steps:
         lacking.append(f"t = {', '.join(map(str, steps))}")
-    if lacking and found.verdict == "confirmed":
-        needed = f"the paper's {'; '.join(lacking)}"
-        found = replace(found, verdict="partly", scale_needed=needed)
+    if lacking:
+        found = capped(found, f"the paper's {'; '.join(lacking)}")
     return left_open(found, source.problem("admission_sweep"), FIGURE_1B.problem)
 
 

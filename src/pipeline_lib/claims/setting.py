@@ -192,10 +192,14 @@ def instance(
         told = f"An instance other than the {whose}'s {'; '.join(other)}."
         found = replace(found, evidence=f"{found.evidence} {told}")
     lacking = [*other, *short]
-    if lacking and found.verdict == "confirmed":
-        needed = f"the {whose}'s {'; '.join(lacking)}"
-        found = replace(found, verdict="partly", scale_needed=needed)
-    return found
+    return capped(found, f"the {whose}'s {'; '.join(lacking)}") if lacking else found
+
+
+def capped(found: Finding, needed: str) -> Finding:
+    """The finding of less than the claim is about, which confirms it in part at most."""
+    if found.verdict != "confirmed":
+        return found
+    return replace(found, verdict="partly", scale_needed=needed)
 
 
 def left_open(found: Finding, here: Problem, stated: Problem) -> Finding:
