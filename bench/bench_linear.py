@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pipeline_lib.blocks import regression_block
-from pipeline_lib.models.linear import LinearReplicas
-from pipeline_lib.models.regression_design import RegressionDesign
-from pipeline_lib.sampling import without_replacement
+from pipeline_lib.models.linear_regression.block import regression_block
+from pipeline_lib.models.linear_regression.design import RegressionDesign
+from pipeline_lib.models.linear_regression.replicas import LinearReplicas
+from pipeline_lib.sampling.subsets import without_replacement
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.theory.linear_regression import exact_moments
 

@@ -25,11 +25,11 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from pipeline_lib.blocks_epochs import epoch_block
-from pipeline_lib.epochs import recorded_steps
-from pipeline_lib.initial_weights import mlp_weights
-from pipeline_lib.memory import BlockSize, block_bytes
-from pipeline_lib.models.mlp import MlpReplicas, multiply_adds
+from pipeline_lib.models.initial_weights import mlp_weights
+from pipeline_lib.models.perceptron.replicas import MlpReplicas, multiply_adds
+from pipeline_lib.sampling.epochs import recorded_steps
+from pipeline_lib.training.memory import BlockSize, block_bytes
+from pipeline_lib.training.sgd_epochs import epoch_block
 
 LAYERS = (784, 1024, 512, 10)
 PER_DECADE = 12  # recorded steps, as in config.yaml

@@ -70,7 +70,7 @@ def gemms(n: int = 2048) -> dict[str, Work]:
 
 
 def block(b: int, steps: int, threads: int, at_once: int) -> Work:
-    from pipeline_lib.blocks_two_layer import two_layer_block
+    from pipeline_lib.models.linear_network.block import two_layer_block
 
     start, n = weights(), threads * at_once
     rates = 0.1 / np.arange(1, steps + 1)
@@ -194,7 +194,7 @@ def main() -> None:
 
     import torch
 
-    from pipeline_lib.models.two_layer import multiplications
+    from pipeline_lib.models.linear_network.two_layer import multiplications
 
     threads = 1 if options.cpu_time else options.threads
     torch.set_num_threads(threads)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from checkout import copy_of, snakemake
-from pipeline_lib.artifacts import write_table
+from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.verdict import VERDICTS, claims_table, finding
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_workflow import NOTHING, copy_of, jobs
 
-from pipeline_lib.artifacts import read_provenance, read_table
+from pipeline_lib.artifacts.files import read_provenance, read_table
 
 pytest.importorskip("sklearn")
 
@@ -91,7 +91,7 @@ def test_nothing_is_done_again_although_the_checkout_has_moved(places) -> None:
     ("edited", "again"),
     [
         ("mine/digits_study/networks.py", "draw_module_weights"),
-        ("checkout/src/pipeline_lib/optim.py", "train_module_block"),
+        ("checkout/src/pipeline_lib/training/optim.py", "train_module_block"),
     ],
 )
 def test_edited_code_reruns_what_depends_on_it(places, edited, again) -> None:

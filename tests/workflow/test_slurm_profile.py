@@ -10,8 +10,8 @@ import yaml
 from snakemake.resources import GroupResources, Resources
 
 from checkout import copy_of, snakemake
-from pipeline_lib.config import load_study
-from pipeline_lib.cost import runtime
+from pipeline_lib.study.config import load_study
+from pipeline_lib.study.cost import runtime
 
 # A study of blocks on processors and one whose blocks get a GPU.
 ON_CPU, ON_GPU = "admission", "mnist"

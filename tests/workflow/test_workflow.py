@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from checkout import copy_of, snakemake
-from pipeline_lib.artifacts import read_provenance, read_table
+from pipeline_lib.artifacts.files import read_provenance, read_table
 
 NOTHING = "Nothing to be done"
 

@@ -11,7 +11,12 @@ rule aggregate_variance:
     """Pool the blocks; standard errors, confidence intervals and reliability of every estimate."""
     input:
         blocks=blocks_of,
-        code=modules("aggregation", "statistics", "variance", "inference"),
+        code=modules(
+            "estimation/aggregation",
+            "estimation/statistics",
+            "estimation/variance",
+            "estimation/inference",
+        ),
     output:
         variance=f"{RESULTS}/variance/{{experiment}}.parquet",
         efficiency=f"{RESULTS}/variance/{{experiment}}_efficiency.parquet",
@@ -33,7 +38,7 @@ rule summarise_metrics:
     """Losses, errors and accuracy gaps: means over runs with confidence intervals."""
     input:
         metrics=metrics_of,
-        code=modules("metric_tables", "aggregation"),
+        code=modules("estimation/metrics", "estimation/aggregation"),
     output:
         f"{RESULTS}/metrics/{{experiment}}.parquet",
     log:
@@ -56,7 +61,7 @@ rule average_epochs:
     """Variances averaged over the steps of each epoch, as in Figure 5."""
     input:
         variance=rules.aggregate_variance.output.variance,
-        code=modules("epoch_means"),
+        code=modules("estimation/epoch_means"),
     output:
         f"{RESULTS}/variance/{{experiment}}_epochs.parquet",
     log:

@@ -19,8 +19,8 @@ OWN_FOLDERS = [folder for folder in [*beside, *inherited] if folder != SOURCE]
 searched = dict.fromkeys(map(str, [SOURCE, *OWN_FOLDERS]))
 os.environ.update(PYTHONPATH=os.pathsep.join(searched))
 
-from pipeline_lib.config import digest, load_study
-from pipeline_lib.cost import mem_mb, runtime
+from pipeline_lib.study.config import digest, load_study
+from pipeline_lib.study.cost import mem_mb, runtime
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
@@ -102,27 +102,27 @@ FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 
 # Every training block depends on these, whatever its model.
 BLOCK_MODULES = (
-    "blocks",
-    "checkpoint",
-    "replica_moments",
+    "models/linear_regression/block",
+    "training/checkpoint",
+    "training/replica_moments",
     "seeding",
-    "state_archive",
-    "statistics",
-    "training",
-    "variance",
+    "artifacts/state_archive",
+    "estimation/statistics",
+    "training/loop",
+    "estimation/variance",
 )
 
 
 # And every block that is trained in epochs on these.
 EPOCH_MODULES = (
-    "epoch_plan",
-    "epoch_run",
-    "epochs",
-    "gradient_records",
-    "memory",
-    "models/labelled",
-    "pooling",
-    "replica_groups",
+    "training/epoch_plan",
+    "training/epoch_run",
+    "sampling/epochs",
+    "training/gradient_records",
+    "training/memory",
+    "training/labelled",
+    "estimation/pooling",
+    "training/groups",
 )
 
 

@@ -12,11 +12,11 @@ rule draw_module_weights:
         own=own_code,
         code=modules(
             "imports",
-            "initial_weights",
+            "models/initial_weights",
             "seeding",
-            "models/labelled",
-            "models/own_module",
-            "models/module_stack",
+            "training/labelled",
+            "models/module/own_module",
+            "training/module_stack",
         ),
     output:
         WEIGHTS,
@@ -47,13 +47,13 @@ rule train_module_block:
         code=modules(
             *BLOCK_MODULES,
             *EPOCH_MODULES,
-            "blocks_epochs",
-            "blocks_module",
+            "training/sgd_epochs",
+            "models/module/block",
             "imports",
-            "models/module_stack",
-            "models/own_module",
-            "optim",
-            "settings",
+            "training/module_stack",
+            "models/module/own_module",
+            "training/optim",
+            "study/settings",
         ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
@@ -118,7 +118,9 @@ rule decide_ordering:
     """Is the variance of the stochastic gradient decreasing in b at every recorded iteration?"""
     input:
         variance=f"{RESULTS}/variance/{{experiment}}.parquet",
-        code=modules("claims/own", "claims/ordering", "claims/verdict", "inference"),
+        code=modules(
+            "claims/own", "claims/ordering", "claims/verdict", "estimation/inference"
+        ),
     output:
         table=f"{RESULTS}/verdicts/{{experiment}}.parquet",
         page=f"{RESULTS}/verdicts/{{experiment}}.md",

@@ -9,7 +9,14 @@ rule plan:
     """Print the training jobs of the chosen scale with their time, memory and storage."""
     input:
         schema=str(SCHEMA),
-        code=modules("cost", "plan", "memory", "epochs", "settings", "data/admissions"),
+        code=modules(
+            "study/cost",
+            "study/plan",
+            "training/memory",
+            "sampling/epochs",
+            "study/settings",
+            "data/admissions",
+        ),
     log:
         f"{LOGS}/plan.log",
     conda:

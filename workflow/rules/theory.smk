@@ -13,7 +13,7 @@ rule exact_moments:
     input:
         data=data_of,
         weights=weights_of,
-        code=modules("theory/linear_regression", "theory_tables", "data/admissions"),
+        code=modules("theory/linear_regression", "theory/tables", "data/admissions"),
     output:
         variance=f"{RESULTS}/theory/{{experiment}}.parquet",
         loss=f"{RESULTS}/theory/{{experiment}}_loss.parquet",
@@ -40,7 +40,7 @@ rule exact_polynomial:
         code=modules(
             "theory/polynomial",
             "theory/linear_regression",
-            "theory_tables",
+            "theory/tables",
             "data/admissions",
         ),
     output:
@@ -68,7 +68,7 @@ rule exact_two_layer:
     input:
         weights=weights_of,
         code=modules(
-            "theory/two_layer", "theory/wishart", "theory/wick", "theory_tables"
+            "theory/two_layer", "theory/wishart", "theory/wick", "theory/tables"
         ),
     output:
         f"{RESULTS}/theory/{{experiment}}.parquet",
@@ -91,7 +91,7 @@ rule scalar_theory:
     """Polynomials in 1/b, their degrees and b_0 for the scalar two-layer network, exactly."""
     input:
         code=modules(
-            "scalar_tables",
+            "theory/scalar_tables",
             "theory/scalar_network",
             "theory/scalar_claims",
             "theory/batch_polynomial",

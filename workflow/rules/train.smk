@@ -12,7 +12,7 @@ rule draw_initial_weights:
     """Initial weights of linear regression, shared by training and theory."""
     input:
         data=data_of,
-        code=modules("initial_weights", "seeding", "data/admissions"),
+        code=modules("models/initial_weights", "seeding", "data/admissions"),
     output:
         WEIGHTS,
     log:
@@ -34,7 +34,7 @@ rule draw_initial_weights:
 rule draw_two_layer_weights:
     """Initial weights of the student network, and its teacher."""
     input:
-        code=modules("initial_weights", "seeding"),
+        code=modules("models/initial_weights", "seeding"),
     output:
         WEIGHTS,
     log:
@@ -56,7 +56,7 @@ rule draw_two_layer_weights:
 rule draw_mlp_weights:
     """Initial weights of the fully connected network; its biases start at 0."""
     input:
-        code=modules("initial_weights", "seeding"),
+        code=modules("models/initial_weights", "seeding"),
     output:
         WEIGHTS,
     log:
@@ -79,7 +79,12 @@ rule draw_xlnet_weights:
     """Initial weights of the XLNet classifier, as wide as its vocabulary turned out."""
     input:
         origin=f"{RESULTS}/data/{{experiment}}.json",
-        code=modules("blocks_xlnet", "data/tokens", "models/xlnet", "seeding"),
+        code=modules(
+            "models/transformer/block",
+            "data/tokens",
+            "models/transformer/xlnet",
+            "seeding",
+        ),
     output:
         WEIGHTS,
     log:
@@ -105,12 +110,12 @@ rule train_block:
         weights=WEIGHTS,
         code=modules(
             *BLOCK_MODULES,
-            "resumable",
-            "sampling",
+            "training/resumable",
+            "sampling/subsets",
             "data/admissions",
-            "models/linear",
-            "models/linear_kernel",
-            "models/regression_design",
+            "models/linear_regression/replicas",
+            "models/linear_regression/kernel",
+            "models/linear_regression/design",
             "theory/linear_regression",
         ),
     output:
@@ -148,12 +153,12 @@ rule train_two_layer_block:
         weights=WEIGHTS,
         code=modules(
             *BLOCK_MODULES,
-            "blocks_two_layer",
-            "pooling",
-            "resumable",
-            "gaussian_batches",
-            "models/two_layer",
-            "models/two_layer_kernel",
+            "models/linear_network/block",
+            "estimation/pooling",
+            "training/resumable",
+            "sampling/gaussian",
+            "models/linear_network/two_layer",
+            "models/linear_network/two_layer_kernel",
         ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
@@ -193,11 +198,11 @@ rule train_mlp_block:
         code=modules(
             *BLOCK_MODULES,
             *EPOCH_MODULES,
-            "blocks_epochs",
-            "blocks_mlp",
+            "training/sgd_epochs",
+            "models/perceptron/block",
             "data/mnist",
             "data/mnist_table",
-            "models/mlp",
+            "models/perceptron/replicas",
         ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
@@ -237,14 +242,14 @@ rule train_xlnet_block:
         code=modules(
             *BLOCK_MODULES,
             *EPOCH_MODULES,
-            "blocks_adam",
-            "blocks_xlnet",
+            "training/adam_epochs",
+            "models/transformer/block",
             "data/reviews_table",
             "data/tokens",
-            "optim",
-            "models/dropout_stack",
-            "models/module_stack",
-            "models/xlnet",
+            "training/optim",
+            "models/transformer/dropout_stack",
+            "training/module_stack",
+            "models/transformer/xlnet",
         ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
@@ -280,11 +285,11 @@ rule heavy_tails:
     """What R runs see of a variance that is known exactly: the scalar two-layer network."""
     input:
         code=modules(
-            "heavy_tails",
+            "theory/heavy_tails",
             "seeding",
-            "scalar_tables",
-            "inference",
-            "variance",
+            "theory/scalar_tables",
+            "estimation/inference",
+            "estimation/variance",
             "theory/scalar_network",
             "theory/batch_polynomial",
         ),

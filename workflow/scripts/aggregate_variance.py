@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline_lib.aggregation import efficiency_table, read_blocks, variance_table
-from pipeline_lib.artifacts import read_provenance, write_table
+from pipeline_lib.artifacts.files import read_provenance, write_table
+from pipeline_lib.estimation.aggregation import efficiency_table, read_blocks, variance_table
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_table, write_text
+from pipeline_lib.artifacts.files import read_table, write_text
 from pipeline_lib.claims.page import claims_page
 from pipeline_lib.logs import job_log
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_provenance, read_table, write_table
+from pipeline_lib.artifacts.files import read_provenance, read_table, write_table
 from pipeline_lib.data.mnist_table import distorted_table
 from pipeline_lib.logs import job_log
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.data.mnist_table import distortion_sweep
 from pipeline_lib.figures.distortion import draw
 from pipeline_lib.figures.style import save_figure

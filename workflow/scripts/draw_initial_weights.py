@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pipeline_lib.data.admissions import read_design
-from pipeline_lib.initial_weights import gaussian_weights, write_weights
 from pipeline_lib.logs import job_log
+from pipeline_lib.models.initial_weights import gaussian_weights, write_weights
 
 with job_log(snakemake.log[0]):
     design = read_design(Path(snakemake.input.data), snakemake.params.features)

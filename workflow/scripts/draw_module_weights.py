@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from pipeline_lib.imports import load_object
-from pipeline_lib.initial_weights import write_weights
 from pipeline_lib.logs import job_log
-from pipeline_lib.models.own_module import check_fit, load_sets, make_module, weights_of
+from pipeline_lib.models.initial_weights import write_weights
+from pipeline_lib.models.module.own_module import check_fit, load_sets, make_module, weights_of
 
 with job_log(snakemake.log[0]):
     model, arguments = snakemake.params.model, snakemake.params.model["arguments"]

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline_lib.initial_weights import network_weights, write_weights
 from pipeline_lib.logs import job_log
+from pipeline_lib.models.initial_weights import network_weights, write_weights
 
 with job_log(snakemake.log[0]):
     model = snakemake.params.model

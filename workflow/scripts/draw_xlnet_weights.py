@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from pipeline_lib.blocks_xlnet import xlnet_weights
-from pipeline_lib.initial_weights import write_weights
 from pipeline_lib.logs import job_log
+from pipeline_lib.models.initial_weights import write_weights
+from pipeline_lib.models.transformer.block import xlnet_weights
 from pipeline_lib.seeding import seed_sequence
 
 with job_log(snakemake.log[0]):

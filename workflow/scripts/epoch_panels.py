@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.figures import epoch_panels
 from pipeline_lib.figures.style import save_figure, scale_note
 from pipeline_lib.logs import job_log

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline_lib.artifacts import read_provenance, write_table
+from pipeline_lib.artifacts.files import read_provenance, write_table
 from pipeline_lib.data.admissions import read_design
-from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
+from pipeline_lib.models.initial_weights import read_weights
 from pipeline_lib.theory.linear_regression import exact_moments
-from pipeline_lib.theory_tables import expected_loss_table, theory_table
+from pipeline_lib.theory.tables import expected_loss_table, theory_table
 
 with job_log(snakemake.log[0]):
     design = read_design(Path(snakemake.input.data), snakemake.params.features)

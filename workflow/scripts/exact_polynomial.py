@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline_lib.artifacts import read_provenance, write_table
+from pipeline_lib.artifacts.files import read_provenance, write_table
 from pipeline_lib.data.admissions import read_design
-from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
+from pipeline_lib.models.initial_weights import read_weights
 from pipeline_lib.theory.polynomial import variance_polynomials
-from pipeline_lib.theory_tables import polynomial_table
+from pipeline_lib.theory.tables import polynomial_table
 
 with job_log(snakemake.log[0]):
     design = read_design(Path(snakemake.input.data), snakemake.params.features)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_provenance, read_table
+from pipeline_lib.artifacts.files import read_provenance, read_table
 from pipeline_lib.figures.fig1b import draw
 from pipeline_lib.figures.style import note, save_figure
 from pipeline_lib.logs import job_log

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_provenance, read_table, write_table
-from pipeline_lib.fit_tables import fit_tables
+from pipeline_lib.artifacts.files import read_provenance, read_table, write_table
+from pipeline_lib.fits.tables import fit_tables
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):

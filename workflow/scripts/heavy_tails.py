@@ -3,10 +3,10 @@
 from fractions import Fraction
 from pathlib import Path
 
-from pipeline_lib.artifacts import write_table
+from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.logs import job_log
-from pipeline_lib.scalar_tables import heavy_tails_table, repeats_table
 from pipeline_lib.theory.scalar_network import ScalarNetwork
+from pipeline_lib.theory.scalar_tables import heavy_tails_table, repeats_table
 
 with job_log(snakemake.log[0]):
     settings = snakemake.params.settings

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.figures.initial_weights import draw
 from pipeline_lib.figures.style import image_note, save_figure, scale_note
 from pipeline_lib.logs import job_log

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_provenance, write_table
+from pipeline_lib.artifacts.files import read_provenance, write_table
+from pipeline_lib.estimation.metrics import metric_summary, read_metrics
 from pipeline_lib.logs import job_log
-from pipeline_lib.metric_tables import metric_summary, read_metrics
 
 with job_log(snakemake.log[0]):
     paths = [Path(path) for path in snakemake.input.metrics]

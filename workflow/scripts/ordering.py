@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_provenance, read_table, write_table, write_text
+from pipeline_lib.artifacts.files import read_provenance, read_table, write_table, write_text
 from pipeline_lib.claims.own import decreasing_variance
 from pipeline_lib.claims.verdict import claims_markdown, claims_table
 from pipeline_lib.logs import job_log

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline_lib.config import load_study
 from pipeline_lib.logs import job_log
-from pipeline_lib.plan import plan_text
+from pipeline_lib.study.config import load_study
+from pipeline_lib.study.plan import plan_text
 
 with job_log(snakemake.log[0]):
     print(plan_text(load_study(snakemake.config, Path(snakemake.input.schema))))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_table, write_text
+from pipeline_lib.artifacts.files import read_table, write_text
 from pipeline_lib.logs import job_log
 from pipeline_lib.pages.exact_tables import polynomial_degrees_page
 

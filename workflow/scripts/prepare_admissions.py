@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from pipeline_lib.artifacts import write_table, write_text
+from pipeline_lib.artifacts.files import write_table, write_text
 from pipeline_lib.data.admissions import load_admissions
 from pipeline_lib.data.fetch import mirror_folders
 from pipeline_lib.logs import job_log

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline_lib.artifacts import write_table, write_text, write_whole
+from pipeline_lib.artifacts.files import write_table, write_text, write_whole
 from pipeline_lib.data.fetch import mirror_folders
 from pipeline_lib.data.reviews_table import prepare
 from pipeline_lib.data.yelp import load_reviews

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline_lib.artifacts import read_provenance, write_table
-from pipeline_lib.blocks import regression_block, resolve_device
-from pipeline_lib.checkpoint import block_checkpoint, depends_on
+from pipeline_lib.artifacts.files import read_provenance, write_table
 from pipeline_lib.data.admissions import read_design
-from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
+from pipeline_lib.models.initial_weights import read_weights
+from pipeline_lib.models.linear_regression.block import regression_block, resolve_device
 from pipeline_lib.seeding import batch_stream
+from pipeline_lib.training.checkpoint import block_checkpoint, depends_on
 
 with job_log(snakemake.log[0]):
     block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}

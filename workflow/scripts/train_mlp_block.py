@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_provenance, read_table, write_table
-from pipeline_lib.blocks import resolve_device
-from pipeline_lib.blocks_mlp import mlp_block
-from pipeline_lib.checkpoint import block_checkpoint, depends_on
+from pipeline_lib.artifacts.files import read_provenance, read_table, write_table
 from pipeline_lib.data.mnist_table import examples
-from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
+from pipeline_lib.models.initial_weights import read_weights
+from pipeline_lib.models.linear_regression.block import resolve_device
+from pipeline_lib.models.perceptron.block import mlp_block
 from pipeline_lib.seeding import batch_stream
+from pipeline_lib.training.checkpoint import block_checkpoint, depends_on
 
 with job_log(snakemake.log[0]):
     block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import write_table
-from pipeline_lib.blocks import resolve_device
-from pipeline_lib.blocks_module import module_block
-from pipeline_lib.checkpoint import block_checkpoint, depends_on
+from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.imports import load_object
-from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
-from pipeline_lib.models.own_module import load_sets, load_weights, make_module, sets_digest
+from pipeline_lib.models.initial_weights import read_weights
+from pipeline_lib.models.linear_regression.block import resolve_device
+from pipeline_lib.models.module.block import module_block
+from pipeline_lib.models.module.own_module import load_sets, load_weights, make_module, sets_digest
 from pipeline_lib.seeding import batch_stream
-from pipeline_lib.settings import LearningRate
+from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.training.checkpoint import block_checkpoint, depends_on
 
 with job_log(snakemake.log[0]):
     block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import read_provenance, write_table
-from pipeline_lib.blocks import resolve_device
-from pipeline_lib.blocks_adam import AdamSettings
-from pipeline_lib.blocks_xlnet import xlnet_block
-from pipeline_lib.checkpoint import block_checkpoint, depends_on
+from pipeline_lib.artifacts.files import read_provenance, write_table
 from pipeline_lib.data.reviews_table import read_tokens
-from pipeline_lib.initial_weights import read_weights
 from pipeline_lib.logs import job_log
+from pipeline_lib.models.initial_weights import read_weights
+from pipeline_lib.models.linear_regression.block import resolve_device
+from pipeline_lib.models.transformer.block import xlnet_block
 from pipeline_lib.seeding import batch_stream, seed_sequence
+from pipeline_lib.training.adam_epochs import AdamSettings
+from pipeline_lib.training.checkpoint import block_checkpoint, depends_on
 
 with job_log(snakemake.log[0]):
     block = {name: int(snakemake.wildcards[name]) for name in ("init", "b", "seed")}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.claims.batch_dependence import count_of_batch_sizes
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.linear_exact import corollary_1, expected_loss
@@ -38,8 +38,8 @@ from pipeline_lib.claims.setting import ADMISSIONS, SCALAR_NETWORK, instance
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding
 from pipeline_lib.errors import ArtifactError
-from pipeline_lib.scalar_tables import degree_rows, repeats_table
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
+from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table
 
 Floats = NDArray[np.float64]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipeline_lib.settings import Experiment, IterationExperiment, Study
+from pipeline_lib.study.settings import Experiment, IterationExperiment, Study
 
 # Under results/{scale}/, without .parquet: the kind of table. Those made for every study, ...
 _ALWAYS = {

@@ -8,8 +8,8 @@ from scipy import stats
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.extent import swept_batch_sizes
 from pipeline_lib.claims.verdict import Finding, Verdict, finding, from_parts, untested
-from pipeline_lib.inference import holm
-from pipeline_lib.statistics import ALL, FULL, STOCHASTIC
+from pipeline_lib.estimation.inference import holm
+from pipeline_lib.estimation.statistics import ALL, FULL, STOCHASTIC
 
 Floats = NDArray[np.float64]
 

@@ -23,8 +23,8 @@ from pipeline_lib.claims.ordering import (
 )
 from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_3B, FIGURE_4, Setting, judged, noted
 from pipeline_lib.claims.verdict import SETTLED, Claim, Finding, finding, untested
-from pipeline_lib.metric_tables import ERROR, GAP, LOSS, TRAINING, VALIDATION
-from pipeline_lib.statistics import ALL, STOCHASTIC
+from pipeline_lib.estimation.metrics import ERROR, GAP, LOSS, TRAINING, VALIDATION
+from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 
 FIRST_GAP = 500  # epochs
 _CURVE = ["init", "epoch", "split", "metric"]

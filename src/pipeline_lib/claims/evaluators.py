@@ -59,7 +59,7 @@ from pipeline_lib.claims.setting import (
 )
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding, untested
-from pipeline_lib.settings import EpochExperiment, IterationExperiment, Study, TwoLayer
+from pipeline_lib.study.settings import EpochExperiment, IterationExperiment, Study, TwoLayer
 from pipeline_lib.theory.scalar_network import ScalarNetwork
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ from pipeline_lib.claims.ordering import (
 )
 from pipeline_lib.claims.setting import Problem, departures
 from pipeline_lib.claims.verdict import Claim, Finding, Verdict, finding
-from pipeline_lib.statistics import ALL
+from pipeline_lib.estimation.statistics import ALL
 
 
 @dataclass(frozen=True, eq=False)

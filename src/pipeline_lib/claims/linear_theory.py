@@ -27,7 +27,7 @@ from pipeline_lib.claims.enumeration import (
     trace,
 )
 from pipeline_lib.claims.verdict import Finding, Verdict, finding, from_instances
-from pipeline_lib.statistics import STOCHASTIC
+from pipeline_lib.estimation.statistics import STOCHASTIC
 
 
 def lemma_1(problem: SmallRegression, matrices: Sequence[Exact]) -> Finding:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.verdict import Finding, finding, from_instances, from_parts
-from pipeline_lib.statistics import STOCHASTIC
+from pipeline_lib.estimation.statistics import STOCHASTIC
 from pipeline_lib.theory.batch_polynomial import Rational, as_rational
 from pipeline_lib.theory.scalar_network import (
     ScalarNetwork,

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pipeline_lib.claims.verdict import Verdict
-from pipeline_lib.inference import decreasing_p_value, holm
-from pipeline_lib.statistics import FULL
+from pipeline_lib.estimation.inference import decreasing_p_value, holm
+from pipeline_lib.estimation.statistics import FULL
 
 Direction = Literal["decreasing", "increasing"]
 Floats = NDArray[np.float64]

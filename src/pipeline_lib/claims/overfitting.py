@@ -9,7 +9,7 @@ from pipeline_lib.claims.epochs import counts, metric_comparisons
 from pipeline_lib.claims.ordering import WELCH, Ordering, decide, signs
 from pipeline_lib.claims.setting import FIGURE_4, Setting, judged, noted
 from pipeline_lib.claims.verdict import SETTLED, Finding, Verdict, finding, untested
-from pipeline_lib.metric_tables import LOSS, TRAINING, VALIDATION
+from pipeline_lib.estimation.metrics import LOSS, TRAINING, VALIDATION
 
 _CURVE = ["init", "b"]
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from pipeline_lib.claims.ordering import best_estimator, decide, neighbours
 from pipeline_lib.claims.verdict import Claim, Finding, finding
-from pipeline_lib.statistics import ALL, STOCHASTIC
+from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 
 
 def decreasing_variance(

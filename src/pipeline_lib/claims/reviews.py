@@ -8,8 +8,8 @@ from pipeline_lib.claims.epochs import metric_comparisons, ordered, tallies
 from pipeline_lib.claims.ordering import LOG_RATIO, decide, neighbours
 from pipeline_lib.claims.setting import FIGURE_5, Setting
 from pipeline_lib.claims.verdict import Finding, untested
-from pipeline_lib.metric_tables import ERROR, LOSS, TRAINING, VALIDATION
-from pipeline_lib.statistics import ALL, STOCHASTIC
+from pipeline_lib.estimation.metrics import ERROR, LOSS, TRAINING, VALIDATION
+from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 
 _CURVES = [(split, metric) for split in (TRAINING, VALIDATION) for metric in (LOSS, ERROR)]
 

@@ -6,7 +6,7 @@ from scipy import stats
 
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.verdict import Finding, Verdict, finding, untested
-from pipeline_lib.inference import holm
+from pipeline_lib.estimation.inference import holm
 
 
 def runs_see_the_variance(

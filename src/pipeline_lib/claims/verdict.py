@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from pipeline_lib.schemas import SCHEMAS
+from pipeline_lib.artifacts.schemas import SCHEMAS
 
 Verdict = Literal["confirmed", "refuted", "partly", "not tested at this scale"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.data.fetch import PIP, Source, WheelMember, fetch
 from pipeline_lib.errors import ConfigError, DataError
 

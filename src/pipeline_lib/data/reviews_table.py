@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.data.review_split import NEGATIVE, POSITIVE, split
 from pipeline_lib.data.tokens import (
     LENGTH,

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from pipeline_lib.estimation.metrics import TRAINING, VALIDATION
 from pipeline_lib.figures.style import (
     WIDTH,
     band,
@@ -19,7 +20,6 @@ from pipeline_lib.figures.style import (
     lost_runs,
     unbroken_sizes,
 )
-from pipeline_lib.metric_tables import TRAINING, VALIDATION
 
 
 def variance_panels(table: pd.DataFrame, init: int = 0) -> dict[str, pd.DataFrame]:

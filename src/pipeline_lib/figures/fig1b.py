@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 from scipy import special  # scipy.stats takes a second to import
 
+from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 from pipeline_lib.figures.style import WIDTH, Colour, colours, figure_style
-from pipeline_lib.statistics import ALL, STOCHASTIC
 
 
 def draw(

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 from pipeline_lib.figures.style import (
     WIDTH,
     Colour,
@@ -20,7 +21,6 @@ from pipeline_lib.figures.style import (
     lost_runs,
     unbroken_sizes,
 )
-from pipeline_lib.statistics import ALL, STOCHASTIC
 
 
 def draw(variance: pd.DataFrame, level: float, note: str = "", init: int = 0) -> Figure:

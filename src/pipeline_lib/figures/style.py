@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from pipeline_lib.artifacts import write_whole
+from pipeline_lib.artifacts.files import write_whole
 
 Colour = tuple[float, float, float]
 WIDTH = 7.2  # inches, the text width of a two-column page

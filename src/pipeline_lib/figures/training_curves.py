@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from pipeline_lib.errors import ConfigError
+from pipeline_lib.estimation.metrics import GAP, TRAINING, VALIDATION
 from pipeline_lib.figures.style import (
     WIDTH,
     Colour,
@@ -21,7 +22,6 @@ from pipeline_lib.figures.style import (
     lost_runs,
     unbroken_sizes,
 )
-from pipeline_lib.metric_tables import GAP, TRAINING, VALIDATION
 
 
 def draw_curves(

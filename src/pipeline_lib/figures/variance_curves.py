@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
 from pipeline_lib.figures.style import (
     WIDTH,
     Colour,
@@ -18,7 +19,6 @@ from pipeline_lib.figures.style import (
     figure_style,
     lost_runs,
 )
-from pipeline_lib.statistics import FULL, STOCHASTIC
 
 _POINTS = 22  # Monte-Carlo points drawn for each curve, evenly on the logarithmic axis
 

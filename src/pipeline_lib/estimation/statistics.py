@@ -1,0 +1,167 @@
+"""From what each replica did at each step to the rows of a block's statistics artefact."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline_lib.artifacts.schemas import SCHEMAS
+from pipeline_lib.estimation.variance import (
+    Contributions,
+    VectorMoments,
+    rao_blackwell_contributions,
+    sample_contributions,
+    summarise,
+)
+
+Floats = NDArray[np.float64]
+STOCHASTIC, FULL = "stochastic_gradient", "full_gradient"
+Tables = dict[str, pd.DataFrame]  # artefacts of a block by kind
+ALL = "all"  # the tensor name that stands for every parameter together
+
+
+@dataclass(frozen=True)
+class GradientRecord:
+    """Recorded steps of R replicas: T consecutive recorded steps.
+
+    ``moments`` has one entry for each (quantity, tensor), with squared deviations (T, R);
+    ``finite`` (T, R) is false where a replica's gradient has overflowed; ``conditional`` is
+    var(g_t | F_t) of each replica by tensor, (T, R), where a closed form exists.
+    """
+
+    steps: NDArray[np.int64]
+    moments: Mapping[tuple[str, str], VectorMoments]
+    finite: NDArray[np.bool_]
+    conditional: Mapping[str, Floats] = field(default_factory=dict)
+
+
+def statistics_rows(
+    record: GradientRecord,
+    n_diverged: NDArray[np.int64],
+    epochs: NDArray[np.int64] | None = None,
+) -> pd.DataFrame:
+    """Rows of the ``statistics`` artefact; ``n_diverged`` (T,) counts the replicas lost so far.
+
+    ``epochs`` (T,) are the epochs that the steps belong to, where training has epochs. A step at
+    which any replica has diverged has no estimate: its numbers are missing rather than averaged
+    over the survivors.
+    """
+    parts = []
+    epoch = pd.array([pd.NA] * len(record.steps) if epochs is None else epochs, dtype="Int32")
+    for (quantity, tensor), moments in record.moments.items():
+        conditional = record.conditional.get(tensor) if quantity == STOCHASTIC else None
+        estimators = {"sample": sample_contributions(moments.sq_deviations)}
+        if conditional is not None:
+            full = record.moments[FULL, tensor].sq_deviations
+            estimators["rao_blackwell"] = rao_blackwell_contributions(conditional, full)
+        for estimator, contributions in estimators.items():
+            summary = summarise(contributions)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "step": record.steps,
+                        "epoch": epoch,
+                        "quantity": quantity,
+                        "tensor": tensor,
+                        "estimator": estimator,
+                        "n_replicas": summary.n_replicas,
+                        "dof": summary.dof,
+                        "n_diverged": n_diverged,
+                        "mean_sq_norm": moments.mean_sq_norm,
+                        "sq_norm_of_mean": moments.sq_norm_of_mean,
+                        "sum_sq_dev": moments.sq_deviations.sum(axis=-1),
+                        "conditional_variance": np.nan
+                        if conditional is None
+                        else conditional.mean(axis=-1),
+                        **_columns(summary),
+                    }
+                )
+            )
+    frame = pd.concat(parts, ignore_index=True)
+    numbers = frame.columns[frame.columns.get_loc("mean_sq_norm") :]
+    lost = (frame["n_diverged"] > 0).to_numpy()
+    frame.loc[lost, numbers] = np.nan
+    return pd.DataFrame(frame[SCHEMAS["statistics"].names])
+
+
+def contributions_of(frame: pd.DataFrame) -> Contributions:
+    """The contributions that rows of the ``statistics`` artefact hold, one entry a row."""
+    return Contributions(
+        frame["n_replicas"].to_numpy(np.int64),
+        frame["dof"].to_numpy(np.int64),
+        *(frame[f"contribution_{name}"].to_numpy() for name in ("mean", "m2", "m3", "max")),
+    )
+
+
+def _columns(summary: Contributions) -> dict[str, Floats]:
+    return {
+        "contribution_mean": summary.mean,
+        "contribution_m2": summary.m2,
+        "contribution_m3": summary.m3,
+        "contribution_max": summary.max,
+    }
+
+
+class DivergenceTracker:
+    """Which replica left the finite numbers, and at which step."""
+
+    def __init__(self, n_replicas: int) -> None:
+        self.first_step: NDArray[np.int64] = np.full(n_replicas, -1)
+
+    def update(self, record: GradientRecord) -> NDArray[np.int64]:
+        """Note the replicas that diverge in ``record``; how many are lost by each step, (T,)."""
+        for t, replica in zip(*np.nonzero(~record.finite), strict=True):
+            if self.first_step[replica] < 0:
+                self.first_step[replica] = record.steps[t]
+        lost = self.first_step[self.first_step >= 0]
+        return np.asarray(np.sum(lost[None, :] <= record.steps[:, None], axis=1))
+
+    def rows(self) -> pd.DataFrame:
+        """Rows of the ``divergence`` artefact: replica and step of its first lost gradient."""
+        replicas = np.nonzero(self.first_step >= 0)[0]
+        return pd.DataFrame({"replica": replicas, "step": self.first_step[replicas]})
+
+
+class Summary:
+    """The tables of a training, from its records one after the other.
+
+    Where training has epochs, ``steps_per_epoch`` tells which epoch a step belongs to.
+    """
+
+    def __init__(self, n_replicas: int, steps_per_epoch: int | None = None) -> None:
+        self._tracker = DivergenceTracker(n_replicas)
+        self._steps_per_epoch = steps_per_epoch
+        self._parts: list[pd.DataFrame] = []  # none is changed once it is here
+
+    def add(self, record: GradientRecord) -> None:
+        """Summarise the steps of ``record``, which follow those before."""
+        per_epoch = self._steps_per_epoch
+        epochs = None if per_epoch is None else record.steps // per_epoch
+        self._parts.append(statistics_rows(record, self._tracker.update(record), epochs))
+
+    def tables(self) -> Tables:
+        """The artefacts ``statistics`` and ``divergence``."""
+        # One order of rows, whatever number of steps a record holds: blocks merge row by row.
+        order = ["quantity", "tensor", "estimator", "step"]
+        statistics = pd.concat(self._parts).sort_values(order, ignore_index=True)
+        return {"statistics": statistics, "divergence": self._tracker.rows()}
+
+    def copy(self) -> Self:
+        """The same summary, to be left as it is while this one goes on; rows are shared."""
+        other = type(self)(len(self._tracker.first_step), self._steps_per_epoch)
+        other._parts = self._parts.copy()
+        other._tracker.first_step = self._tracker.first_step.copy()
+        return other
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, as a `training.checkpoint.State`; after the first record."""
+        self._parts = [pd.concat(self._parts, ignore_index=True)]
+        return {"statistics": self._parts[0], "first_step": self._tracker.first_step}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._parts = [state["statistics"]]
+        self._tracker.first_step = state["first_step"].copy()

@@ -1,0 +1,148 @@
+"""What stacks of replicas that learn from labelled examples take, give back and promise."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Examples = tuple[NDArray[np.generic], NDArray[np.generic]]
+"""Examples x (n, ...) and their targets y (n, ...)."""
+
+
+class LabelledBatch(Protocol):
+    """Mini-batches of R replicas: inputs ``x`` (R, b, ...) and targets ``y`` (R, b, ...)."""
+
+    @property
+    def x(self) -> Tensor: ...
+
+    @property
+    def y(self) -> Tensor: ...
+
+    @property
+    def size(self) -> int:
+        """b, the examples of one replica's mini-batch."""
+        ...
+
+    def part(self, replicas: slice) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of some replicas."""
+        ...
+
+
+@dataclass(frozen=True)
+class GivenBatch:
+    """A `LabelledBatch` made of the tensors themselves."""
+
+    x: Tensor
+    y: Tensor
+
+    @property
+    def size(self) -> int:
+        return self.x.shape[1]
+
+    def part(self, replicas: slice) -> tuple[Tensor, Tensor]:
+        return self.x[replicas], self.y[replicas]
+
+
+@dataclass(frozen=True)
+class ChosenBatch:
+    """A `LabelledBatch` of examples ``indices`` (R, b) of a data set, gathered when asked for.
+
+    A stack that takes one replica after the other gathers each one's examples just before use.
+    """
+
+    all_x: Tensor
+    all_y: Tensor
+    indices: Tensor
+
+    @property
+    def x(self) -> Tensor:
+        return _gather(self.all_x, self.indices)
+
+    @property
+    def y(self) -> Tensor:
+        return _gather(self.all_y, self.indices)
+
+    @property
+    def size(self) -> int:
+        return self.indices.shape[1]
+
+    def part(self, replicas: slice) -> tuple[Tensor, Tensor]:
+        chosen = self.indices[replicas]
+        return _gather(self.all_x, chosen), _gather(self.all_y, chosen)
+
+
+def _gather(examples: Tensor, indices: Tensor) -> Tensor:
+    flat = examples.index_select(0, indices.flatten())
+    return flat.view(*indices.shape, *examples.shape[1:])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over examples that all replicas share: loss and share of wrong labels, (R,) float64."""
+
+    loss: Tensor
+    error: Tensor
+
+
+class EvaluatedStack(Protocol):
+    """R replicas of one model in lock-step.
+
+    ``parameters`` maps a name to a tensor (R, *shape), which training updates in place.
+    """
+
+    parameters: dict[str, Tensor]
+
+    def evaluate(
+        self, x: Tensor, y: Tensor, chunk: int, meanwhile: Callable[[], object]
+    ) -> Evaluation:
+        """Means over the examples x (n, ...) and y (n, ...), ``chunk`` examples at a time.
+
+        ``meanwhile`` is called between its parts, in the caller's thread, and may raise to leave.
+        """
+        ...
+
+
+class LabelledStack(EvaluatedStack, Protocol):
+    """R replicas in lock-step, trained on mini-batches of labelled examples."""
+
+    def gradients(self, batch: LabelledBatch) -> Mapping[str, Tensor]:
+        """Gradients of the mean loss over each replica's batch, (R, *shape)."""
+        ...
+
+    def descend(self, batch: LabelledBatch, learning_rate: float) -> None:
+        """One step of SGD, ``w <- w - learning_rate * gradient``."""
+        ...
+
+    def descend_through(
+        self, batches: Sequence[LabelledBatch], learning_rates: Sequence[float]
+    ) -> None:
+        """One step after the other, each with its batch and learning rate."""
+        ...
+
+
+@runtime_checkable
+class OwnUpdate(Protocol):
+    """A stack with an update of its own, such as Adam's, in place of ``w <- w - rate * gradient``.
+
+    Its `descend` updates in the same way.
+    """
+
+    def update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
+        """Update the weights by their gradients, (R, *shape)."""
+        ...
+
+
+@runtime_checkable
+class OwnState(Protocol):
+    """A stack whose next steps depend on more than its parameters, such as Adam's moments."""
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes, as a `training.checkpoint.State`, without the parameters."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        ...

@@ -1,0 +1,155 @@
+"""The training loop: R replicas in lock-step, gradients recorded before each update."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from pipeline_lib.estimation.statistics import ALL, FULL, STOCHASTIC, GradientRecord
+from pipeline_lib.estimation.variance import VectorMoments
+from pipeline_lib.training.replica_moments import gradient_moments
+from pipeline_lib.training.stack import Batch, ReplicaStack
+
+Floats = NDArray[np.float64]
+
+# One step's numbers, still on the device: (quantity, tensor) -> tensors of shape () or (R,), and
+# var(g_t | F_t) by tensor where it is known.
+Moments = dict[tuple[str, str], dict[str, Tensor]]
+Report = tuple[Moments, dict[str, Tensor]]
+
+
+@runtime_checkable
+class ConditionalFromNorms(Protocol):
+    """A stack whose var(g_t | F_t) needs the norms of its full gradients, which are at hand."""
+
+    def conditional_variance_from_norms(
+        self, batch_size: int, full_sq_norms: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """var(g_t | F_t) by tensor, (R,), from the squared norms of the full gradients, (R,)."""
+        ...
+
+
+def train(
+    stack: ReplicaStack[Batch],
+    draw_batch: Callable[[], Batch],
+    batch_size: int,
+    learning_rates: Sequence[float],
+    steps_per_record: int = 64,
+    first_step: int = 0,
+) -> Iterator[GradientRecord]:
+    """Plain SGD, ``w <- w - alpha_t g_t``; yields a record every ``steps_per_record`` steps.
+
+    ``stack`` and ``draw_batch`` stand before ``first_step``, the first of those made here.
+
+    What is recorded at step t belongs to the weights before update t. Numbers stay on the device
+    between records, so the loop does not wait for it.
+    """
+    for start in range(first_step, len(learning_rates), steps_per_record):
+        steps = range(start, min(start + steps_per_record, len(learning_rates)))
+        reports: list[Report] = []
+        for step in steps:
+            gradients = stack.gradients(draw_batch())
+            moments = step_moments(STOCHASTIC, gradients)
+            full = stack.full_gradients()
+            full_moments = {} if full is None else step_moments(FULL, full)
+            conditional = _conditional(stack, batch_size, full_moments)
+            reports.append((moments | full_moments, dict(conditional)))
+            for name, gradient in gradients.items():
+                stack.parameters[name].sub_(gradient, alpha=learning_rates[step])
+        yield gather_record(np.array(steps), reports)
+
+
+class TorchRun(Generic[Batch]):
+    """`train` as a `training.resumable.Run`; ``draw_batch`` draws from ``generator`` alone."""
+
+    def __init__(
+        self,
+        stack: ReplicaStack[Batch],
+        draw_batch: Callable[[], Batch],
+        generator: Generator,
+        batch_size: int,
+        learning_rates: Sequence[float],
+        steps_per_record: int = 64,
+    ) -> None:
+        self._stack = stack
+        self._generator = generator
+        self._settings = draw_batch, batch_size, learning_rates, steps_per_record
+
+    def records(self, first_step: int) -> Iterator[GradientRecord]:
+        """Train from ``first_step`` to the end."""
+        return train(self._stack, *self._settings, first_step)
+
+    def state(self) -> dict[str, Any]:
+        """Parameters, as they are in use, and the generator's state."""
+        return {"parameters": self._stack.parameters, "generator": self._generator.get_state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        for name, parameter in self._stack.parameters.items():
+            parameter.copy_(state["parameters"][name])
+        self._generator.set_state(state["generator"])
+
+
+def step_moments(quantity: str, gradients: Mapping[str, Tensor]) -> Moments:
+    """Moments of each tensor (R, *shape); of a single one under the name that stands for all."""
+    names = [ALL] if len(gradients) == 1 else list(gradients)
+    return {
+        (quantity, name): gradient_moments(gradient)
+        for name, gradient in zip(names, gradients.values(), strict=True)
+    }
+
+
+def _conditional(
+    stack: ReplicaStack[Batch], batch_size: int, full: Moments
+) -> Mapping[str, Tensor]:
+    """var(g_t | F_t) by tensor; empty where there is no closed form."""
+    if full and isinstance(stack, ConditionalFromNorms):
+        norms = {tensor: moments["sq_norms"] for (_, tensor), moments in full.items()}
+        return stack.conditional_variance_from_norms(batch_size, norms)
+    return stack.conditional_variance(batch_size) or {}
+
+
+def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> GradientRecord:
+    """The record of ``steps``, one report a step; waits for the device."""
+
+    def gather(tensors: list[Tensor]) -> Floats:
+        return torch.stack(tensors).double().cpu().numpy()
+
+    parts = {
+        key: {name: gather([m[key][name] for m, _ in reports]) for name in report}
+        for key, report in reports[0][0].items()
+    }
+    conditional = {name: gather([c[name] for _, c in reports]) for name in reports[0][1]}
+    # All tensors together: squared norms add up. Here, once a record, not at every step.
+    for quantity in (STOCHASTIC, FULL):
+        of_tensors = [part for (q, _), part in parts.items() if q == quantity]
+        if len(of_tensors) > 1:
+            total = {name: np.sum([m[name] for m in of_tensors], axis=0) for name in of_tensors[0]}
+            parts[quantity, ALL] = total
+    if conditional:
+        conditional = ({} if len(conditional) == 1 else conditional) | {
+            ALL: np.sum(list(conditional.values()), axis=0)
+        }
+    moments, finite = {}, np.ones(1, dtype=bool)
+    for key, part in parts.items():
+        finite = finite & np.isfinite(part["sq_norms"])
+        moments[key] = VectorMoments(
+            mean_sq_norm=part["sq_norms"].mean(axis=1),
+            sq_norm_of_mean=part["sq_norm_of_mean"],
+            sq_deviations=part["sq_deviations"],
+        )
+    return GradientRecord(steps, moments, finite, conditional)
+
+
+def set_precision(allow_tf32: bool = False) -> None:
+    """Whether float32 products on a CUDA device may round their factors to TF32 (10 bits).
+
+    Off, they are IEEE float32: a variance of gradients should not hold the rounding of products.
+    """
+    precision = "tf32" if allow_tf32 else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = precision  # type: ignore[attr-defined]

@@ -1,0 +1,137 @@
+"""One training block in epochs: R replicas that shuffle the same labelled examples.
+
+A block that does not fit the device is trained group after group and pooled. Orders belong to
+replicas (`pipeline_lib.sampling.epochs`), so a replica's path does not depend on its group.
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline_lib.estimation.statistics import STOCHASTIC
+from pipeline_lib.sampling.epochs import EpochSampler, Integers, LastBatch
+from pipeline_lib.training.checkpoint import Checkpoint
+from pipeline_lib.training.epoch_plan import EpochData, EpochPlan, LearningRates, prepared
+from pipeline_lib.training.epoch_run import EpochRun
+from pipeline_lib.training.gradient_records import all_moments
+from pipeline_lib.training.groups import EpochBlockResult, train_groups
+from pipeline_lib.training.labelled import (
+    ChosenBatch,
+    Examples,
+    LabelledBatch,
+    LabelledStack,
+    OwnUpdate,
+)
+
+# So many steps between recorded ones are handed to the stack at once, but no more than the last of
+# them say can be made in so many seconds: a stop waits for them, and Slurm kills after 30.
+_STEPS_AT_ONCE = 64
+_SECONDS_AT_ONCE = 5.0
+
+
+def epoch_block(
+    make_stack: Callable[[int], LabelledStack],
+    train_x: NDArray[np.generic],
+    train_y: NDArray[np.generic],
+    evaluation_sets: Mapping[str, Examples],
+    learning_rates: LearningRates,
+    batch_size: int,
+    epochs: int,
+    n_replicas: int,
+    stream: np.random.SeedSequence,
+    recorded: Collection[int] | Integers,
+    evaluated_epochs: Mapping[str, Collection[int]],
+    last_batch: LastBatch = "keep",
+    group_size: int | None = None,
+    device: str = "cpu",
+    chunk: int = 1000,
+    allow_tf32: bool = False,
+    checkpoint: Checkpoint | None = None,
+) -> EpochBlockResult:
+    """Train ``n_replicas`` runs by SGD in epochs and summarise the recorded steps.
+
+    Args:
+        make_stack: makes that many replicas, on ``device``, all with the same initial weights.
+        train_x, train_y: examples (n, ...) and targets (n, ...), in the precision to train in.
+        evaluation_sets: examples x and y by the name of their split.
+        learning_rates: by step, or a function of the step.
+        stream: seeds the orders of the examples.
+        recorded: steps whose gradients are summarised, full mini-batches only
+            (`pipeline_lib.sampling.epochs.recorded_steps`).
+        evaluated_epochs: by split, after how many epochs it is evaluated; 0 is before training.
+        group_size: replicas trained at once, all of them if None. Apart from rounding, only the
+            degrees of freedom depend on it: each group costs one.
+        chunk: examples evaluated at once.
+        allow_tf32: on a CUDA device (`pipeline_lib.training.loop.set_precision`).
+        checkpoint: where to save the state and to go on from, opened and closed by the caller. A
+            resumed block keeps the groups that it was started with.
+
+    Returns:
+        Rows of ``statistics``, ``divergence`` and ``metrics``. A replica has diverged at the first
+        recorded step at which its gradient or a weight is not finite, or, after the last of them,
+        at the step after training. Its metrics are missing once its loss is not finite.
+
+    Raises ValueError if a recorded step, an evaluated epoch or a learning rate does not exist, or
+    if a recorded step has a short mini-batch; ArtifactError if the checkpoint is of another run;
+    StoppedError after a requested stop.
+    """
+    data, plan = prepared(
+        train_x, train_y, evaluation_sets, learning_rates, batch_size, epochs, n_replicas, stream,
+        recorded, evaluated_epochs, last_batch, chunk, device, allow_tf32,
+    )  # fmt: skip
+
+    def make_run(sampler: EpochSampler) -> EpochRun:
+        return _SgdRun(make_stack(len(sampler.replicas)), sampler, data, plan)
+
+    return train_groups(make_run, data, plan, group_size, checkpoint)
+
+
+class _SgdRun(EpochRun):
+    """A group under SGD, or under the update of a stack that has its own.
+
+    Steps that are not recorded are put off and handed to the stack many at once.
+    """
+
+    stack: LabelledStack
+
+    def __init__(
+        self, stack: LabelledStack, sampler: EpochSampler, data: EpochData, plan: EpochPlan
+    ) -> None:
+        super().__init__(stack, sampler, data, plan)
+        self._batches_ahead: list[LabelledBatch] = []
+        self._rates_ahead: list[float] = []
+        self._at_once = 1  # until it is known how long a step takes
+
+    def make_step(
+        self, step: int, batch: ChosenBatch, learning_rate: float, is_recorded: bool
+    ) -> None:
+        if not is_recorded:
+            self._batches_ahead.append(batch)
+            self._rates_ahead.append(learning_rate)
+            if len(self._batches_ahead) >= self._at_once:
+                self.finish_steps()
+            return
+        self.finish_steps()
+        gradients = self.stack.gradients(batch)
+        self.record(step, all_moments(STOCHASTIC, gradients, per_tensor=True))
+        self._update(gradients, learning_rate)
+
+    def finish_steps(self) -> None:
+        if self._batches_ahead:
+            start = time.monotonic()
+            self.stack.descend_through(self._batches_ahead, self._rates_ahead)
+            spent = max(time.monotonic() - start, 1e-9)
+            in_time = math.ceil(len(self._batches_ahead) * _SECONDS_AT_ONCE / spent)
+            self._at_once = min(_STEPS_AT_ONCE, in_time)
+            self._batches_ahead, self._rates_ahead = [], []
+
+    def _update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
+        if isinstance(self.stack, OwnUpdate):
+            self.stack.update(gradients, learning_rate)
+            return
+        for name, gradient in gradients.items():
+            self.stack.parameters[name].sub_(gradient, alpha=learning_rate)

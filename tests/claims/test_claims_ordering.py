@@ -1,0 +1,223 @@
+"""Families of comparisons: planted orders, planted violations, too few runs, exact values."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from pipeline_lib.claims.ordering import best_estimator, decide, neighbours, pairs
+from pipeline_lib.estimation.inference import decreasing_p_value, reliability, variance_interval
+
+STEPS = 12
+
+
+def table(truth, n_runs, seed=1, estimator="sample", dof=8, tensor="all"):
+    """Estimates from `n_runs` runs of chi-squared contributions; ``truth[b]`` is (STEPS,)."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for b, means in truth.items():
+        y = np.asarray(means)[:, None] * rng.chisquare(dof, (len(means), n_runs)) / dof
+        deviations = y - y.mean(axis=1, keepdims=True)
+        m2, m3 = (deviations**2).sum(axis=1), (deviations**3).sum(axis=1)
+        interval = variance_interval(n_runs, y.mean(axis=1), m2, m3)
+        share, reliable = reliability(n_runs, y.mean(axis=1), y.max(axis=1))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "init": 0,
+                    "b": b,
+                    "step": np.arange(len(means)),
+                    "epoch": pd.array([pd.NA] * len(means), dtype="Int32"),
+                    "quantity": "stochastic_gradient",
+                    "tensor": tensor,
+                    "estimator": estimator,
+                    "variance": y.mean(axis=1),
+                    "std_error": interval.std_error,
+                    "ci_low": interval.low,
+                    "ci_high": interval.high,
+                    "n_runs": n_runs,
+                    "dof": n_runs - 1,
+                    "max_share": share,
+                    "reliable": reliable,
+                    "n_diverged": 0,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def falling(power=1.0, steps=STEPS):
+    decay = 0.9 ** np.arange(steps)
+    return {b: decay / b**power for b in (1, 2, 4, 8)}
+
+
+def exact_of(truth):
+    rows = [
+        (0, b, step, "stochastic_gradient", "all", value)
+        for b, values in truth.items()
+        for step, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows, columns=["init", "b", "step", "quantity", "tensor", "variance"])
+
+
+def test_a_planted_order_is_confirmed():
+    outcome = decide(neighbours(table(falling(), 400)))
+    assert outcome.verdict == "confirmed"
+    assert outcome.n_comparisons == outcome.n_for == 3 * STEPS
+    assert outcome.p_for < 0.05
+    assert not outcome.exact
+    assert outcome.scale_needed() is None
+
+
+def test_one_planted_violation_refutes():
+    truth = falling()
+    truth[4] = truth[4].copy()
+    truth[4][7] = 1.5 * truth[2][7]
+    outcome = decide(neighbours(table(truth, 400)))
+    assert outcome.verdict == "refuted"
+    assert outcome.n_against == 1
+    assert outcome.p_value == outcome.p_against < 0.05
+
+
+def test_the_other_direction_swaps_the_outcome():
+    comparisons = neighbours(table(falling(), 400))
+    assert decide(comparisons, direction="increasing").verdict == "refuted"
+    rising = {1 / b: values for b, values in falling().items()}
+    assert decide(neighbours(table(rising, 400)), direction="increasing").verdict == "confirmed"
+
+
+def test_some_comparisons_without_power_leave_the_claim_partly_open():
+    truth = falling()
+    truth[8] = 0.999 * truth[4]
+    outcome = decide(neighbours(table(truth, 400)), alpha=0.01)
+    assert outcome.verdict == "partly"
+    assert outcome.n_open == STEPS
+    assert outcome.n_for == 2 * STEPS
+    assert outcome.runs_needed > 400
+    assert "runs" in outcome.scale_needed()
+    assert "the paper's 1,000" in outcome.scale_needed(paper_runs=1000)
+
+
+def test_no_power_at_all_is_not_a_test():
+    outcome = decide(neighbours(table(falling(power=0.01), 30)))
+    assert outcome.verdict == "not tested at this scale"
+    assert outcome.scale_needed() is not None
+
+
+def test_a_true_tie_is_seldom_refuted():
+    # 5 % of families at most, whatever their size: P(more than 9 of 60) is below 0.002
+    flat = {b: np.ones(STEPS) for b in (1, 2, 4)}
+    refuted = sum(decide(neighbours(table(flat, 100, seed))).n_against > 0 for seed in range(60))
+    assert refuted <= 9
+
+
+def test_unreliable_and_missing_estimates_stay_in_the_family_undecided():
+    rows = table(falling(), 400)
+    rows.loc[(rows["b"] == 1) & (rows["step"] == 3), "reliable"] = False
+    rows.loc[(rows["b"] == 8) & (rows["step"] == 5), ["variance", "std_error"]] = np.nan
+    rows = rows[~((rows["b"] == 4) & (rows["step"] == 9))]
+    outcome = decide(neighbours(rows))
+    assert outcome.n_comparisons == 3 * STEPS
+    assert outcome.n_unusable == outcome.n_open == 4
+    assert outcome.verdict == "partly"
+    assert outcome.p_for == 1.0
+
+
+def test_exact_values_settle_what_they_cover():
+    truth = falling()
+    rows = table(truth, 400)
+    exact = exact_of(truth)
+    outcome = decide(neighbours(rows, exact))
+    assert outcome.exact
+    assert outcome.verdict == "confirmed"
+    assert outcome.p_value is None
+    half = decide(neighbours(rows, exact[exact["step"] < 6]))
+    assert (half.n_exact, half.exact, half.verdict) == (18, False, "confirmed")
+
+    exact.loc[(exact["b"] == 2) & (exact["step"] == 2), "variance"] *= 3
+    assert decide(neighbours(rows, exact)).verdict == "refuted"
+    exact.loc[(exact["b"] == 2) & (exact["step"] == 2), "variance"] = truth[4][2]
+    assert decide(neighbours(rows, exact)).verdict == "partly"
+
+
+def test_the_p_value_is_of_what_the_verdict_rests_on():
+    truth = falling()
+    rows = table(truth, 400)
+    exact = exact_of(truth)
+    exact = exact[exact["step"] < 6]
+    exact.loc[(exact["b"] == 2) & (exact["step"] == 2), "variance"] *= 3
+    by_exact_values = decide(neighbours(rows, exact))
+    assert (by_exact_values.verdict, by_exact_values.n_exact_against) == ("refuted", 1)
+    assert by_exact_values.p_value is None  # the tests are all in favour
+    truth[8] = 0.999 * truth[4]
+    some = decide(neighbours(table(truth, 400)))
+    assert some.verdict == "partly"
+    assert some.p_value == some.p_for_least < 0.05 < some.p_for
+    none = decide(neighbours(table(falling(power=0.01), 30)))
+    assert (none.verdict, none.p_value) == ("not tested at this scale", None)
+
+
+def test_no_number_of_runs_settles_a_tie():
+    rows = table(falling(), 400)
+    perfect = (rows["step"] == 5) & (rows["b"] > 2)
+    rows.loc[perfect, ["variance", "std_error"]] = 0.0
+    outcome = decide(neighbours(rows).assign(test="welch"))
+    assert (outcome.verdict, outcome.n_open, outcome.n_tied) == ("partly", 1, 1)
+    assert outcome.scale_needed(1000).startswith("means that differ")
+
+
+def test_p_values_are_those_of_inference():
+    rows = table(falling(power=0.1), 50)
+    comparisons = neighbours(rows)
+    outcome = decide(comparisons)
+    raw = []
+    for step in range(STEPS):
+        at = rows[rows["step"] == step].set_index("b")
+        for small, large in ((1, 2), (2, 4), (4, 8)):
+            ends = []
+            for b in (small, large):
+                n, error = 50, at.loc[b, "std_error"]
+                ends += [n, at.loc[b, "variance"], error**2 * n * (n - 1), 0.0]
+            raw.append(decreasing_p_value(*ends))
+    p = np.sort(raw)
+    adjusted = np.minimum(np.maximum.accumulate(np.arange(len(p), 0, -1) * p), 1)
+    assert outcome.p_for == pytest.approx(adjusted[-1], rel=1e-9)
+    # and these agree with a plain z test of the log ratio to the order of the skewness
+    one, two = rows[rows["b"] == 1].iloc[0], rows[rows["b"] == 2].iloc[0]
+    spread = np.hypot(one["std_error"] / one["variance"], two["std_error"] / two["variance"])
+    plain = stats.norm.sf(np.log(one["variance"] / two["variance"]) / spread)
+    assert raw[0] == pytest.approx(plain, abs=0.02)
+
+
+def test_the_full_gradient_at_step_0_is_not_compared():
+    rows = table(falling(), 400).assign(quantity="full_gradient")
+    assert len(neighbours(rows)) == 3 * (STEPS - 1)
+
+
+def test_every_initial_weights_against_every_other():
+    rows = pd.concat([table(falling(), 400, seed).assign(init=seed) for seed in range(3)])
+    rows = rows.rename(columns={"variance": "estimate"}).assign(exact=np.nan)
+    crossed = pairs(rows[rows["b"] == 4], rows[rows["b"] == 8], ["step", "quantity", "tensor"])
+    assert len(crossed) == 9 * STEPS
+    assert decide(crossed).verdict == "confirmed"
+
+
+def test_the_better_estimator_is_taken_where_there_is_one():
+    plain = table(falling(), 50)
+    better = table(falling(), 50, estimator="rao_blackwell")
+    better = better[better["step"] > 4]
+    chosen = best_estimator(pd.concat([plain, better]))
+    assert len(chosen) == len(plain)
+    assert (chosen[chosen["step"] > 4]["estimator"] == "rao_blackwell").all()
+    assert (chosen[chosen["step"] <= 4]["estimator"] == "sample").all()
+
+
+def test_bad_input_is_refused():
+    rows = table(falling(), 50)
+    with pytest.raises(ValueError, match="more than one row"):
+        neighbours(pd.concat([rows, rows]))
+    with pytest.raises(ValueError, match="alpha"):
+        decide(neighbours(rows), alpha=1.0)
+    nothing = decide(neighbours(rows[rows["b"] == 1]))
+    assert nothing.verdict == "not tested at this scale"
+    assert nothing.n_comparisons == 0

@@ -1,0 +1,252 @@
+"""Every claim on an experiment, from planted tables of the whole study at the paper's settings.
+
+Which table, which settings and which sizes decide which claim: one change of the problem leaves the
+claim open, whatever its tables say, and a smaller extent does not confirm it.
+"""
+
+import dataclasses
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pipeline_lib.artifacts.schemas import SCHEMAS
+from pipeline_lib.claims.artefacts import needed_tables
+from pipeline_lib.claims.evaluators import EVALUATORS, Regression, Source
+from pipeline_lib.claims.ledger import evaluate
+from pipeline_lib.fits.tables import fit_tables
+from pipeline_lib.study.config import load_study
+from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
+from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table
+
+ROWS = 500
+NETWORK = ScalarNetwork(Fraction(3, 2), Fraction(-1, 2), 1)
+ON_EXPERIMENTS = {
+    "E1": "confirmed", "E2": "confirmed", "E4": "confirmed", "E5": "confirmed",
+    "E6": "confirmed", "E7": "confirmed", "E8": "refuted", "E9": "refuted", "E10": "refuted",
+    "E12": "confirmed",
+}  # fmt: skip
+DECIDED = ("confirmed", "refuted")
+POLYNOMIAL = "theory/admission_sweep_polynomial"  # T5 does without
+STEPS_IN_EPOCHS = (0, 1, 5, 50)
+EPOCHS = (0, 100, 500, 900, 1000)
+
+
+def truth(b, step):
+    """Falls in b and in t, convex in b, and 0 with all rows in the batch."""
+    return 0.99**step * (1 / b - 1 / (ROWS + 1))
+
+
+def variance_rows(sizes, steps, runs, tensors=("all",), inits=(0,)):
+    keys = pd.MultiIndex.from_product(
+        [inits, sizes, steps, ["stochastic_gradient", "full_gradient"], tensors],
+        names=["init", "b", "step", "quantity", "tensor"],
+    )
+    frame = keys.to_frame(index=False)
+    value = truth(frame["b"].astype(float), frame["step"])
+    return frame.assign(
+        epoch=frame["step"], estimator="sample", variance=value, std_error=1e-3 * value,
+        ci_low=0.9 * value, ci_high=1.1 * value, n_runs=runs, dof=runs - 1, max_share=0.01,
+        reliable=True, n_diverged=0,
+    )[SCHEMAS["variance"].names]  # fmt: skip
+
+
+def metric_rows(sizes, epochs, runs):
+    """Training losses fall with b; every other mean rises."""
+    parts = []
+    for split in ("training", "validation", "distorted"):
+        for metric in ("loss", "error", *(["gap"] if split == "distorted" else [])):
+            falls = (split, metric) == ("training", "loss")
+            for b in sizes:
+                for epoch in epochs:
+                    mean = (1 - 0.1 * np.log2(b) * (1 if falls else -1)) * 0.999**epoch
+                    parts.append((0, b, epoch, split, metric, mean, 1e-4, 0, 9, runs, 0))
+    return pd.DataFrame(parts, columns=SCHEMAS["metric_summary"].names)
+
+
+@pytest.fixture(scope="module")
+def study(repository: Path):
+    raw = yaml.safe_load((repository / "config.yaml").read_text())
+    raw["scale"] = "paper"
+    return load_study(raw, repository / "workflow/schemas/config.schema.yaml")
+
+
+@pytest.fixture(scope="module")
+def tables(study):
+    found = {
+        "theory/scalar_network_degrees": degree_rows(variances(NETWORK, [Fraction(1, 5)] * 2, 2)),
+        "heavy_tails/repeats": repeats_table(
+            NETWORK, [Fraction(1, 5)] * 2, 2, [1, 2, 4], 1000, 100, 0, 0.95
+        ),
+    }
+    for name in ("admission", "admission_sweep", "teacher_student"):
+        one = study.experiments[name]
+        tensors = ("W1", "W2") if name == "teacher_student" else ("all",)
+        steps = range(one.iterations)
+        found[f"variance/{name}"] = variance_rows(one.batch_sizes, steps, one.runs, tensors)
+    regression = found["variance/admission"][SCHEMAS["theory"].names]
+    found["theory/admission"] = regression
+    found["theory/teacher_student"] = found["variance/teacher_student"][
+        SCHEMAS["theory"].names
+    ].query("step == 0")
+    swept = variance_rows(range(1, ROWS + 1), (10, 20, 30, 40), 1)
+    found["theory/admission_sweep"] = swept[SCHEMAS["theory"].names]
+    fits, curves = fit_tables(found["variance/admission_sweep"], swept, ROWS, (10, 20, 30, 40), 6)
+    found |= {"fits/admission_sweep": fits, "fits/admission_sweep_curves": curves}
+    mnist, inits, yelp = (study.experiments[name] for name in ("mnist", "mnist_inits", "yelp"))
+    found["metrics/mnist"] = metric_rows(mnist.batch_sizes, EPOCHS, mnist.runs)
+    found["variance/mnist_inits"] = variance_rows(
+        inits.batch_sizes, STEPS_IN_EPOCHS, inits.runs, inits=range(5)
+    )
+    found["variance/yelp"] = variance_rows(yelp.batch_sizes, range(20), yelp.runs)
+    found["variance/yelp_epochs"] = found["variance/yelp"].assign(n_steps=1)[
+        SCHEMAS["epoch_variance"].names
+    ]
+    found["metrics/yelp"] = metric_rows(yelp.batch_sizes, range(21), yelp.runs)
+    assert set(needed_tables(study)) - set(found) == {POLYNOMIAL}
+    return found
+
+
+@pytest.fixture(scope="module")
+def source(study, tables):
+    x = np.random.default_rng(0).standard_normal((ROWS, 3))
+    reviews = {
+        "name": "Yelp Review Polarity",
+        "vocabulary": 31_246,
+        "sets": {"training": {"n_reviews": 10_000}, "validation": {"n_reviews": 1_000}},
+    }
+    return Source(study, tables, Regression(x[:, :2], x[:, 2], x[0, :2]), reviews, ROWS, 0)
+
+
+def verdicts(source, names):
+    return {name: EVALUATORS[name][1](source).verdict for name in names}
+
+
+def changed(source, name, **changes):
+    """The source with other settings of an experiment; those of its model and rate by name."""
+    study = source.study
+    experiment = study.experiments[name]
+    model = changes.pop("model", {})
+    experiment = dataclasses.replace(
+        experiment, model=dataclasses.replace(experiment.model, **model), **changes
+    )
+    study = dataclasses.replace(study, experiments=study.experiments | {name: experiment})
+    return dataclasses.replace(source, study=study)
+
+
+def test_each_claim_reads_its_own_tables(source):
+    assert verdicts(source, ON_EXPERIMENTS) == ON_EXPERIMENTS
+    for name in ON_EXPERIMENTS:
+        artefact = EVALUATORS[name][1](source).artefact
+        assert artefact is None or artefact.startswith("results/paper/")
+
+
+OTHER_PROBLEMS = [
+    ("admission", {"learning_rate": LearningRate("constant", 0.01)}, ["E1"]),
+    ("admission_sweep", {"model": {"features": ("cgpa",)}}, ["E2"]),
+    ("teacher_student", {"model": {"layers": (64, 200, 128)}}, ["E4"]),
+    ("mnist_inits", {"model": {"layers": (784, 16, 10)}}, ["E5"]),
+    ("mnist", {"model": {"training_examples": 100}}, ["E6", "E7", "E8", "E9"]),
+    ("yelp", {"model": {"d_model": 24}}, ["E10"]),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "claims"), OTHER_PROBLEMS)
+def test_another_problem_decides_none_of_its_claims(source, name, changes, claims):
+    found = verdicts(changed(source, name, **changes), claims)
+    assert not set(found.values()) & set(DECIDED), found
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "claims"),
+    [
+        ("admission_sweep", {"runs": 1000}, ["E2"]),
+        ("admission_sweep", {"batch_sizes": (2, 4, 8, 16, 32, 64, 128, 256, 480)}, ["E2"]),
+        ("mnist_inits", {"recorded_steps": 1}, ["E5"]),
+        ("mnist", {"distorted_every": 1000}, ["E6"]),
+        ("mnist", {"evaluate_every": 1000}, ["E6", "E7"]),
+        ("mnist", {"runs": 8}, ["E6", "E7"]),
+    ],
+)
+def test_a_smaller_extent_confirms_none(source, name, changes, claims):
+    assert set(verdicts(changed(source, name, **changes), claims).values()) == {"partly"}
+
+
+def test_fewer_runs_confirm_no_order(source, study):
+    fewer = {
+        f"variance/{name}": source.tables[f"variance/{name}"].assign(n_runs=99)
+        for name in ("admission", "teacher_student")
+    }
+    few = dataclasses.replace(source, tables={**source.tables, **fewer})
+    # E1 is of exact values alone
+    assert verdicts(few, ["E1", "E4"]) == {"E1": "confirmed", "E4": "partly"}
+
+
+def test_other_distorted_images_are_another_problem(source):
+    weak = dataclasses.replace(source.study.distortion, alpha=0.0)
+    other = dataclasses.replace(source, study=dataclasses.replace(source.study, distortion=weak))
+    found = EVALUATORS["E6"][1](other)
+    assert found.verdict == "not tested at this scale"
+    assert "distorted images of alpha = 8, sigma = 2 (here alpha = 0" in found.scale_needed
+
+
+def test_the_sweep_alone_knows_the_rows_of_its_data(source, study, tables):
+    only = dataclasses.replace(study, only=("admission_sweep",))
+    own = {name: tables[name] for name in needed_tables(only) if name != POLYNOMIAL}
+    found = {one.id: one for one in evaluate(only, own, rows=ROWS)}
+    assert found["E2"].verdict == "confirmed"
+    assert found["E12"].scale_needed == "the runs of Figure 1a; the runs of Figure 2"
+
+
+def with_network(source, repeats=None, **changes):
+    tails = dataclasses.replace(source.study.heavy_tails, **changes)
+    rates = [Fraction(tails.learning_rate)] * tails.polynomial_max_step
+    network = ScalarNetwork(*(Fraction(v) for v in (tails.w1, tails.w2, tails.target)))
+    exact = variances(network, rates, tails.polynomial_max_step)
+    tables = {**source.tables, "theory/scalar_network_degrees": degree_rows(exact)}
+    if repeats is not None:
+        tables["heavy_tails/repeats"] = repeats
+    study = dataclasses.replace(source.study, heavy_tails=tails)
+    return dataclasses.replace(source, study=study, tables=tables)
+
+
+def test_one_scalar_network_of_few_steps_confirms_nothing_of_all(source):
+    usual = {"T7": "partly", "T8": "refuted", "T9": "confirmed", "H1": "refuted"}
+    assert verdicts(source, usual) == usual
+    first = with_network(source, polynomial_max_step=1, max_step=1)
+    found = EVALUATORS["T7"][1](first)
+    assert (found.verdict, found.scale_needed) == (
+        "partly", "the usual network's t = 2 (here up to 1)",
+    )  # fmt: skip
+    start = with_network(source, polynomial_max_step=0, max_step=0)
+    assert verdicts(start, ["T7", "T8", "T9"]) == dict.fromkeys(("T7", "T8", "T9"), "partly")
+    still = with_network(source, w1="1", w2="1", target="1", polynomial_max_step=2)
+    assert verdicts(still, ["T7", "T8", "T9"]) == dict.fromkeys(("T7", "T8", "T9"), "partly")
+    # the same numbers, written otherwise, are the same network
+    same = with_network(source, w1="6/4", polynomial_max_step=2)
+    assert EVALUATORS["T9"][1](same).verdict == "confirmed"
+
+
+def test_tails_are_asked_about_at_the_nominal_level_and_in_the_usual_network(source):
+    seen = source.tables["heavy_tails/repeats"].assign(missed_below=0.01, missed_above=0.0)
+    seen = seen.assign(repeats=1000)
+    plain = with_network(source, seen, polynomial_max_step=2)
+    assert EVALUATORS["H1"][1](plain).verdict == "confirmed"
+    slow = with_network(source, seen, learning_rate="1/100", polynomial_max_step=2)
+    assert EVALUATORS["H1"][1](slow).verdict == "partly"
+    large = with_network(source, seen, batch_sizes=(4,), polynomial_max_step=2)
+    assert EVALUATORS["H1"][1](large).scale_needed == "b = 1, 2"
+    wide = dataclasses.replace(plain, study=dataclasses.replace(plain.study, confidence_level=0.8))
+    found = EVALUATORS["H1"][1](wide)
+    assert (found.verdict, found.scale_needed) == (
+        "not tested at this scale", "confidence_level 0.95",
+    )  # fmt: skip
+
+
+def test_the_configured_network_is_the_usual_one(source):
+    assert source.study.heavy_tails.polynomial_max_step >= 2
+    assert "An instance other" not in EVALUATORS["T8"][1](source).evidence

@@ -1,0 +1,64 @@
+"""Variances averaged over the steps of an epoch."""
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
+
+from pipeline_lib.artifacts.files import write_table
+from pipeline_lib.artifacts.schemas import SCHEMAS
+from pipeline_lib.estimation.aggregation import variance_table
+from pipeline_lib.estimation.epoch_means import epoch_variances
+from pipeline_lib.estimation.statistics import STOCHASTIC, statistics_rows
+from pipeline_lib.training.gradient_records import all_moments
+from pipeline_lib.training.loop import gather_record
+
+
+def epochs_of(gradients: np.ndarray, n_lost: int = 0) -> pd.DataFrame:
+    """Means over four steps in two epochs from gradients (4, R, p)."""
+    reports = [(all_moments(STOCHASTIC, {"w": torch.from_numpy(g)}, False), {}) for g in gradients]
+    record = gather_record(np.arange(4), reports)
+    rows = statistics_rows(record, np.array([0, 0, 0, n_lost]), np.array([0, 0, 1, 1]))
+    return epoch_variances(variance_table({(0, 4): [rows]}, 0.95), 0.95).set_index("epoch")
+
+
+def test_means_and_errors_of_an_epoch_are_those_of_the_runs(tmp_path) -> None:
+    """A run that keeps its place: the error of its mean over steps is the mean of the errors."""
+    rng = np.random.default_rng(3)
+    g = rng.standard_normal((50, 6))
+    gradients = np.stack([g, 2 * g, g, g])
+    table = epochs_of(gradients)
+    names = SCHEMAS["epoch_variance"].names
+    write_table(tmp_path / "means.parquet", table.reset_index()[names], "epoch_variance")
+    contributions = 50 / 49 * ((gradients - gradients.mean(axis=1, keepdims=True)) ** 2).sum(axis=2)
+    of_runs = contributions[:2].mean(axis=0)
+    assert_allclose(table.loc[0, "variance"], of_runs.mean(), rtol=1e-12)
+    error = of_runs.std(ddof=1) / 50**0.5
+    assert_allclose(table.loc[0, "std_error"], error, rtol=1e-12)
+    mean = of_runs.mean()
+    ends = mean * np.exp(norm.ppf(0.975) * error / mean * np.array([-1, 1]))
+    assert_allclose(table.loc[0, ["ci_low", "ci_high"]].astype(float), ends, rtol=1e-12)
+    assert_array_equal(table["n_steps"], 2)
+    assert_array_equal(table["n_runs"], 50)
+
+
+def test_error_bounds_that_of_independent_and_correlated_steps() -> None:
+    rng = np.random.default_rng(4)
+    for share, margin in ((0.0, 1.2), (0.7, 1.0)):
+        estimates, errors = [], []
+        for _ in range(150):
+            common = rng.standard_normal((1, 20, 3))
+            own = rng.standard_normal((4, 20, 3))
+            table = epochs_of(np.sqrt(share) * common + np.sqrt(1 - share) * own)
+            estimates.append(table.loc[0, "variance"])
+            errors.append(table.loc[0, "std_error"])
+        assert np.sqrt(np.mean(np.square(errors))) > margin * np.std(estimates)
+
+
+def test_an_epoch_with_a_lost_step_has_no_mean() -> None:
+    table = epochs_of(np.random.default_rng(5).standard_normal((4, 6, 2)), n_lost=2)
+    numbers = ["variance", "std_error", "ci_low", "ci_high"]
+    assert table.loc[0, numbers].notna().all()
+    assert table.loc[1, numbers].isna().all()
+    assert table.loc[1, "n_diverged"] == 2

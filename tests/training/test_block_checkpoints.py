@@ -1,0 +1,286 @@
+"""Blocks of linear regression and of the two-layer network, killed and stopped, bit for bit."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline_lib.artifacts.state_archive import State
+from pipeline_lib.errors import ArtifactError
+from pipeline_lib.models.linear_network import block as blocks_two_layer
+from pipeline_lib.models.linear_network.block import two_layer_block
+from pipeline_lib.models.linear_regression import block as blocks
+from pipeline_lib.models.linear_regression.block import BlockResult, regression_block
+from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.training import checkpoint, resumable
+from pipeline_lib.training.checkpoint import Checkpoint, StoppedError, block_checkpoint
+
+STEPS, REPLICAS, GROUP = 250, 10, 3  # groups of 3, 3, 2 and 2
+STEPS_AT_ONCE = 5  # that a record holds
+MADE_OF = {"code": "abc"}
+
+
+def regression(
+    backend: str,
+    state: Checkpoint | None = None,
+    threads: int = 1,
+    seed: int = 0,
+    rate: float = 0.1,
+) -> BlockResult:
+    rng = np.random.default_rng(0)
+    x, y, w = rng.standard_normal((21, 4)), rng.standard_normal(21), rng.standard_normal(4)
+    stream = seed_sequence(seed, "batches")
+    rates = np.full(STEPS, rate)
+    return regression_block(x, y, w, rates, 15, REPLICAS, stream, backend, threads, state)
+
+
+def two_layer(
+    dtype: str,
+    state: Checkpoint | None = None,
+    threads: int = 1,
+    steps: int = STEPS,
+    rate: float = 0.05,
+    layers: tuple[int, int, int] = (5, 8, 2),
+) -> BlockResult:
+    rng = np.random.default_rng(0)
+    p, p1, p2 = layers
+    weights = (0.3 * rng.standard_normal(shape) for shape in ((p1, p), (p2, p1), (p2, p)))
+    return two_layer_block(
+        *weights, np.full(steps, rate), 8, REPLICAS, seed_sequence(0, "batches"), GROUP, threads,
+        dtype, checkpoint=state,
+    )  # fmt: skip
+
+
+BLOCKS: dict[str, Callable[..., BlockResult]] = {
+    "regression, compiled": partial(regression, "numba"),
+    "regression, torch": partial(regression, "torch"),
+    "regression, diverging": partial(regression, "numba", rate=8.0),
+    "two layers, compiled": partial(two_layer, "float32"),
+    "two layers, torch": partial(two_layer, "float64"),
+    "two layers, diverging": partial(two_layer, "float32", rate=0.8),
+}
+EVERY = pytest.mark.parametrize("kind", BLOCKS)
+
+
+def in_small_pieces(patch: pytest.MonkeyPatch, kind: str) -> None:
+    """Many records, and so many moments to save at; torch instead of the kernel by name."""
+    patch.setattr(blocks, "_CHUNK_BYTES", STEPS_AT_ONCE * 16 * REPLICAS * 4)
+    patch.setattr(blocks_two_layer, "_STEPS_PER_RECORD", STEPS_AT_ONCE)
+    patch.setattr(resumable, "_POLL_S", 0.001)
+    patch.setattr("pipeline_lib.training.loop.train.__defaults__", (STEPS_AT_ONCE, 0))
+    patch.setattr("pipeline_lib.training.loop.TorchRun.__init__.__defaults__", (STEPS_AT_ONCE,))
+    if kind == "two layers, torch":
+        patch.setattr(blocks_two_layer, "has_kernel", lambda tensor: False)
+
+
+@pytest.fixture
+def undisturbed(kind: str, monkeypatch: pytest.MonkeyPatch) -> BlockResult:
+    in_small_pieces(monkeypatch, kind)
+    return BLOCKS[kind]()
+
+
+def assert_same(found: BlockResult, expected: BlockResult) -> None:
+    for name in ("statistics", "divergence"):
+        one, other = getattr(found, name), getattr(expected, name)
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def steps_done(state: State | None) -> int:
+    """The steps that a state need not make again, of all groups."""
+    if state is None:
+        return 0
+    running = state["running"].values() if "running" in state else [state]
+    return sum(of["step"] for of in running) + STEPS * len(state.get("finished", ()))
+
+
+class Watching(Checkpoint):
+    """Reads while another process writes."""
+
+    def _remove_torn(self) -> None:
+        pass
+
+
+class Slow(Checkpoint):
+    """Leaves time to be killed in."""
+
+    def save(self, state: State) -> bool:
+        time.sleep(0.02)
+        return super().save(state)
+
+
+def train(kind: str, folder: Path, threads: int) -> None:
+    """What a child process does: the block, with a save at every chance, and its tables."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        in_small_pieces(patch, kind)
+        with Slow(folder / "state.zip", MADE_OF, every_s=0) as state:
+            result = BLOCKS[kind](state, threads)
+            for name in ("statistics", "divergence"):
+                getattr(result, name).to_pickle(folder / name)
+
+
+@EVERY
+def test_a_killed_process_goes_on_bit_for_bit(
+    kind: str, undisturbed: BlockResult, tmp_path: Path
+) -> None:
+    assert ("diverging" in kind) == (len(undisturbed.divergence) > 0)
+    path = tmp_path / "state.zip"
+    rng = random.Random(kind)
+    # Children are forked from a fresh process that has imported what they need.
+    children = multiprocessing.get_context("forkserver")
+    children.set_forkserver_preload(["pipeline_lib.models.linear_network.block", "pytest"])
+    done = [0]
+    for threads in (1, 2, 3, 1, 2):  # another number of them after each kill
+        last = len(done) == 5
+        child = children.Process(target=train, args=(kind, tmp_path, threads))
+        child.start()
+        if last:
+            child.join()
+            assert child.exitcode == 0
+            break
+        while child.is_alive() and steps_done(Watching(path, MADE_OF).load()) == done[-1]:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.05))
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        done.append(steps_done(Checkpoint(path, MADE_OF).load()))
+    assert done == sorted(set(done)), "every process goes on where the one before was"
+    found = BlockResult(*(pd.read_pickle(tmp_path / name) for name in ("statistics", "divergence")))
+    assert_same(found, undisturbed)
+    assert not path.exists()
+
+
+class Signalled(Checkpoint):
+    """Gets SIGTERM once there is something to save."""
+
+    def save_if_due(self, state: Callable[[], State]) -> None:
+        if steps_done(state()) > 3 * STEPS_AT_ONCE:
+            os.kill(os.getpid(), signal.SIGTERM)
+        super().save_if_due(state)
+
+
+@EVERY
+def test_sigterm_saves_and_stops(kind: str, undisturbed: BlockResult, tmp_path: Path) -> None:
+    path = tmp_path / "state.zip"
+    with (
+        pytest.raises(StoppedError, match="stopped by SIGTERM, state saved; run again to go on"),
+        Signalled(path, MADE_OF, every_s=1e9) as state,
+    ):
+        BLOCKS[kind](state, threads=2)
+    with pytest.raises(ArtifactError, match="is the state of a run of other code; remove it"):
+        BLOCKS[kind](Checkpoint(path, {"code": "def"}))
+    total = STEPS * (4 if "layers" in kind else 1)
+    assert 0 < steps_done(Checkpoint(path, MADE_OF).load()) < total
+    with Checkpoint(path, MADE_OF) as state:
+        assert_same(BLOCKS[kind](state, threads=1), undisturbed)
+    assert not path.exists()
+
+
+def test_running_groups_end_within_a_record(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(StoppedError), Signalled(tmp_path / "state.zip", MADE_OF) as state:
+        two_layer("float32", state, threads=2, steps=10**7)  # hours
+    assert time.monotonic() - start < 10
+
+
+def test_a_group_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = blocks_two_layer._group
+
+    def failing(weights: Any, rates: Any, b: int, n_replicas: int, stream: Any) -> Any:
+        if stream.spawn_key[-1] == 1:
+            raise MemoryError
+        return make(weights, rates, b, n_replicas, stream)
+
+    monkeypatch.setattr(blocks_two_layer, "_group", failing)
+    start = time.monotonic()
+    with pytest.raises(MemoryError):
+        two_layer("float32", threads=2, steps=10**7)
+    assert time.monotonic() - start < 10
+
+
+def test_processors_at_hand_do_not_change_the_reduced_network() -> None:
+    before = torch.get_num_threads()
+    try:
+        tables = []
+        for k in (1, 2):
+            torch.set_num_threads(k)
+            tables.append(two_layer("float64", steps=2, layers=(192, 512, 64)))
+    finally:
+        torch.set_num_threads(before)
+    assert_same(*tables)
+
+
+def test_without_a_checkpoint_nothing_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable.SummarisedRun, "state", None)
+    monkeypatch.setattr(resumable.SummarisedRun, "snapshot", None)
+    regression("numba")
+    two_layer("float32")
+
+
+def test_a_state_belongs_to_its_values_and_to_the_contents_of_its_files(tmp_path: Path) -> None:
+    path, weights, code = tmp_path / "state.zip", tmp_path / "weights", tmp_path / "code.py"
+    values = {"configuration": [1, {"rate": 0.1}], "backend": "cpu"}
+    weights.write_bytes(b"1")
+    code.write_bytes(b"2")
+
+    def block(code: Path = code, **changes: Any) -> Checkpoint:
+        files = {"weights": [weights], "code": [str(code)]}
+        return block_checkpoint(path, values | changes, files, 30)
+
+    block().save({"step": 1})
+    assert block().load() == {"step": 1}
+    assert (block().path, block().every_s) == (path, 30)
+    with pytest.raises(ArtifactError, match="of a run of other configuration; remove"):
+        block(configuration=[1, {"rate": 0.2}]).load()
+    with pytest.raises(ArtifactError, match="of a run of other backend; remove"):
+        block(backend="cuda").load()
+    code.write_bytes(b"3")
+    with pytest.raises(ArtifactError, match=r"of a run of other code \(code.py\); remove"):
+        block().load()
+    code.write_bytes(b"2")
+    (tmp_path / "elsewhere").mkdir()
+    moved = code.rename(tmp_path / "elsewhere" / "code.py")
+    assert block(moved).load() == {"step": 1}
+    with pytest.raises(FileNotFoundError):
+        block()
+
+
+@pytest.mark.parametrize("other", [Checkpoint.load, Checkpoint.remove])
+def test_another_process_does_no_more_harm_than_to_one_save(
+    other: Callable[[Checkpoint], object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "state.zip"
+    write = checkpoint.write_state
+
+    def write_while_another_starts(*arguments: Any) -> None:
+        write(*arguments)
+        other(Checkpoint(path, MADE_OF))  # takes the file being written for torn
+
+    with Checkpoint(path, MADE_OF, every_s=0) as state:
+        state.save({"step": 1})
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "write_state", write_while_another_starts)
+            state.save_if_due(lambda: {"step": 2})
+            assert "state not saved" in caplog.text
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(StoppedError, match="stopped by SIGTERM, state not saved"):
+                state.save_if_due(lambda: {"step": 2})
+            assert state.load() == ({"step": 1} if other is Checkpoint.load else None)
+        with pytest.raises(StoppedError, match="state saved"):
+            state.save_if_due(lambda: {"step": 3})
+        assert state.load() == {"step": 3}
+        assert list(tmp_path.iterdir()) == [path]

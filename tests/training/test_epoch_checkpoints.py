@@ -1,0 +1,385 @@
+"""Blocks in epochs, killed and stopped at any step: they go on bit for bit."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from pipeline_lib.artifacts.state_archive import State
+from pipeline_lib.models.module import block as blocks_module
+from pipeline_lib.models.module.block import module_block
+from pipeline_lib.models.perceptron.replicas import MlpReplicas
+from pipeline_lib.models.transformer.dropout_stack import DropoutReplicas
+from pipeline_lib.models.transformer.xlnet import xlnet_module
+from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.training.adam_epochs import AdamSettings, adam_block
+from pipeline_lib.training.checkpoint import Checkpoint, StoppedError
+from pipeline_lib.training.groups import EpochBlockResult
+from pipeline_lib.training.module_stack import ModuleReplicas
+from pipeline_lib.training.optim import linear_warmup_then_decay
+from pipeline_lib.training.sgd_epochs import epoch_block
+
+N, BATCH, EPOCHS, REPLICAS, GROUP = 22, 3, 6, 5, 3  # groups of 3 and 2
+PER_EPOCH = 8  # the last mini-batch has 1 example
+STEPS = PER_EPOCH * EPOCHS
+RECORDED = (2, 3, 12, 30)
+EVALUATED = {"training": [EPOCHS], "validation": [2, 5]}
+ORDERS = seed_sequence(1, "orders")
+TABLES = ("statistics", "divergence", "metrics")
+MADE_OF = {"code": "abc"}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Operations as small as these take ten times as long on two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def data() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((N + 4, 6)).astype(np.float32), rng.integers(3, size=N + 4)
+    return {"training": (x[:N], y[:N]), "validation": (x[N:], y[N:])}
+
+
+def mlp(
+    state: Checkpoint | None = None, group: int = GROUP, too_fast_from: int = STEPS
+) -> EpochBlockResult:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"W1": (7, 6), "b1": (7,), "W2": (3, 7), "b2": (3,)}
+    weights = {
+        name: 0.4 * torch.randn(*shape, generator=generator) for name, shape in shapes.items()
+    }
+    return epoch_block(
+        lambda r: MlpReplicas(weights, r, threads=2), *data()["training"], data(),
+        lambda step: 0.3 / (1 + step) if step < too_fast_from else 1e30, BATCH, EPOCHS, REPLICAS,
+        ORDERS, RECORDED, EVALUATED, group_size=group, checkpoint=state,
+    )  # fmt: skip
+
+
+def own_module(
+    optimizer: str, dropout: float, state: Checkpoint | None, group: int
+) -> EpochBlockResult:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [nn.Linear(6, 7), nn.Tanh(), nn.Dropout(dropout), nn.Linear(7, 3)]
+    # What fits the memory is another matter.
+    with mock.patch.object(blocks_module, "_replicas_that_fit", return_value=group):
+        return module_block(
+            nn.Sequential(*layers), cross_entropy, data(), LearningRate("inverse_time", 0.1),
+            BATCH, EPOCHS, REPLICAS, ORDERS, 3, EVALUATED, optimizer=optimizer, checkpoint=state,
+        )  # fmt: skip
+
+
+def sgd_module(state: Checkpoint | None = None, group: int = GROUP) -> EpochBlockResult:
+    return own_module("sgd", 0.0, state, group)
+
+
+def adam_module(state: Checkpoint | None = None, group: int = GROUP) -> EpochBlockResult:
+    return own_module("adam", 0.4, state, group)
+
+
+def xlnet(state: Checkpoint | None = None, group: int = GROUP) -> EpochBlockResult:
+    module, dropout = xlnet_module(20, 8, 1, 2, 8, 0.3, 0), seed_sequence(1, "dropout")
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(1, 20, (N + 4, 6)).astype(np.int32), rng.integers(2, size=N + 4)
+    return adam_block(
+        lambda replicas: DropoutReplicas(module, cross_entropy, replicas, dropout), x[:N], y[:N],
+        {"training": (x[:N], y[:N]), "validation": (x[N:], y[N:])},
+        linear_warmup_then_decay(STEPS, 2, 0.05), BATCH, EPOCHS, REPLICAS, ORDERS,
+        [step for step in range(STEPS) if step % PER_EPOCH != PER_EPOCH - 1], EVALUATED,
+        AdamSettings(weight_decay=0.1, max_norm=0.05), group_size=group, checkpoint=state,
+    )  # fmt: skip
+
+
+BLOCKS: dict[str, Callable[..., EpochBlockResult]] = {
+    "perceptron": mlp,
+    "perceptron, diverging": partial(mlp, too_fast_from=20),
+    "own module, SGD": sgd_module,
+    "own module, Adam and dropout": adam_module,
+    "XLNet": xlnet,
+}
+EVERY = pytest.mark.parametrize("kind", BLOCKS)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Callable[[str], EpochBlockResult]:
+    found: dict[str, EpochBlockResult] = {}
+
+    def of(kind: str) -> EpochBlockResult:
+        if kind not in found:
+            found[kind] = BLOCKS[kind]()
+        return found[kind]
+
+    return of
+
+
+def assert_same(found: EpochBlockResult, expected: EpochBlockResult) -> None:
+    assert (expected.statistics["contribution_mean"] > 0).any()
+    for name in TABLES:
+        one, other = getattr(found, name), getattr(expected, name)
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def steps_done(state: State | None) -> int:
+    """The steps that a state need not make again, of all groups."""
+    return 0 if state is None else STEPS * len(state["finished"]) + state["group"]["step"]
+
+
+class Watching(Checkpoint):
+    """Reads while another process writes."""
+
+    def _remove_torn(self) -> None:
+        pass
+
+
+class Slow(Checkpoint):
+    """Leaves time to be killed in."""
+
+    def save_if_due(self, state: Callable[[], State]) -> None:
+        time.sleep(0.005)
+        super().save_if_due(state)
+
+
+def train(kind: str, folder: Path) -> None:
+    """What a child process does: the block, with many saves, and its tables."""
+    torch.set_num_threads(1)
+    # Between saves there are some steps, which a killed process makes again.
+    with Slow(folder / "state.zip", MADE_OF, every_s=0.01) as state:
+        result = BLOCKS[kind](state)
+        for name in TABLES:
+            getattr(result, name).to_pickle(folder / name)
+
+
+@EVERY
+def test_a_killed_process_goes_on_bit_for_bit(
+    kind: str, undisturbed: Callable[[str], EpochBlockResult], tmp_path: Path
+) -> None:
+    assert ("diverging" in kind) == (len(undisturbed(kind).divergence) > 0)
+    path = tmp_path / "state.zip"
+    rng = random.Random(kind)
+    # Children are forked from a fresh process that has imported what they need.
+    children = multiprocessing.get_context("forkserver")
+    children.set_forkserver_preload(
+        ["pipeline_lib.models.transformer.block", "pipeline_lib.models.module.block"]
+    )
+    done = [0]
+    for _ in range(4):
+        child = children.Process(target=train, args=(kind, tmp_path))
+        child.start()
+        enough = done[-1] + rng.randint(1, 12)
+        while child.is_alive() and steps_done(Watching(path, MADE_OF).load()) < enough:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.03))
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        done.append(steps_done(Checkpoint(path, MADE_OF).load()))
+    assert done == sorted(set(done)), "every process goes on where the one before was"
+    child = children.Process(target=train, args=(kind, tmp_path))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    found = EpochBlockResult(*(pd.read_pickle(tmp_path / name) for name in TABLES))
+    assert_same(found, undisturbed(kind))
+    assert not path.exists()
+
+
+class Signalled(Checkpoint):
+    """Gets a signal when it is asked for so many times whether to save."""
+
+    def __init__(self, path: Path, times: int, number: signal.Signals = signal.SIGTERM) -> None:
+        super().__init__(path, MADE_OF, every_s=1e9)
+        self.left = times
+        self.number = number
+
+    def save_if_due(self, state: Callable[[], State]) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+        super().save_if_due(state)
+
+
+def stopped(kind: str, path: Path, times: int, number: signal.Signals = signal.SIGTERM) -> State:
+    """The state of a block that was stopped so many chances to save further on."""
+    with (
+        pytest.raises(StoppedError, match=f"stopped by {number.name}, state saved"),
+        Signalled(path, times, number) as checkpoint,
+    ):
+        BLOCKS[kind](checkpoint)
+    state = Checkpoint(path, MADE_OF).load()
+    assert state is not None
+    return state
+
+
+@EVERY
+def test_a_block_stopped_again_and_again_makes_every_step_once(
+    kind: str, undisturbed: Callable[[str], EpochBlockResult], tmp_path: Path
+) -> None:
+    """At all places of an epoch, beside recorded steps and between them, and in evaluations."""
+    path = tmp_path / "state.zip"
+    done = [0]
+    while True:
+        number = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)[len(done) % 3]
+        try:
+            with Signalled(path, 5, number) as checkpoint:
+                resumed = BLOCKS[kind](checkpoint)
+            break
+        except StoppedError as error:
+            assert f"stopped by {number.name}, state saved" in str(error)  # noqa: PT017
+        done.append(steps_done(Checkpoint(path, MADE_OF).load()))
+        # Four of the five chances may lie in an evaluation.
+        assert done[-2] < done[-1] <= done[-2] + 5
+    assert done[-1] > 2 * STEPS - 6
+    assert_same(resumed, undisturbed(kind))
+    assert not path.exists()
+
+
+@EVERY
+def test_a_stop_in_an_evaluation_leaves_it_to_be_made(
+    kind: str, undisturbed: Callable[[str], EpochBlockResult], tmp_path: Path
+) -> None:
+    path = tmp_path / "state.zip"
+    # Of the first group: the steps of two epochs, then a part of the validation set's evaluation.
+    state = stopped(kind, path, 2 * PER_EPOCH)
+    assert (state["group"]["step"], state["group"]["to_evaluate"]) == (2 * PER_EPOCH, 2)
+    assert "validation" not in set(state["group"]["metrics"]["split"])
+    # Stopped there once more, it has made no step.
+    state = stopped(kind, path, 1)
+    assert (state["group"]["step"], state["group"]["to_evaluate"]) == (2 * PER_EPOCH, 2)
+    with Checkpoint(path, MADE_OF, every_s=0) as checkpoint:  # saves at every chance
+        assert_same(BLOCKS[kind](checkpoint), undisturbed(kind))
+
+
+class Noisy(nn.Linear):
+    """Random also when it is evaluated; torch.func cannot take its branch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = 1e-5 if x.sum() < 1e9 else 0.0
+        return super().forward(x) + scale * torch.randn(())
+
+
+def test_an_evaluation_begun_anew_draws_the_same(tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Noisy(6, 3)
+
+    def block(state: Checkpoint | None = None) -> EpochBlockResult:
+        return module_block(
+            module, cross_entropy, data(), LearningRate("constant", 0.1), BATCH, 3, 4, ORDERS,
+            3, {"validation": [1, 3]}, checkpoint=state,
+        )  # fmt: skip
+
+    path = tmp_path / "state.zip"
+    with pytest.raises(StoppedError), Signalled(path, PER_EPOCH + 2) as checkpoint:
+        block(checkpoint)  # after three of the evaluation's four replicas
+    state = Checkpoint(path, MADE_OF).load()
+    assert state is not None
+    assert state["group"]["to_evaluate"] == 1
+    with Checkpoint(path, MADE_OF) as checkpoint:
+        assert_same(block(checkpoint), block())
+
+
+def test_groups_too_large_for_the_memory_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state.zip"
+    for then, now, told in ((REPLICAS, GROUP, True), (GROUP, REPLICAS, False), (3, 3, False)):
+        with pytest.raises(StoppedError), Signalled(path, 2) as checkpoint:
+            mlp(checkpoint, then)
+        caplog.clear()
+        with Checkpoint(path, MADE_OF) as checkpoint:
+            mlp(checkpoint, now)
+        warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        found = f"{path}: groups of up to 5 replicas are kept, although only 3 at once fit"
+        assert [message.startswith(found) for message in warned] == [True] * told
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"), [("perceptron", GROUP), ("own module, SGD", 1), ("XLNet", GROUP)]
+)
+def test_an_evaluation_can_be_left_after_each_of_its_parts(
+    kind: str, parts: int, tmp_path: Path
+) -> None:
+    found = []
+    for times in range(2 * PER_EPOCH, 2 * PER_EPOCH + 6):
+        path = tmp_path / f"{times}.zip"
+        found.append(stopped(kind, path, times)["group"]["to_evaluate"])
+    assert found == [2] * parts + [None] * (6 - parts)
+
+
+@EVERY
+def test_a_resumed_block_keeps_its_groups(
+    kind: str, undisturbed: Callable[[str], EpochBlockResult], tmp_path: Path
+) -> None:
+    path = tmp_path / "state.zip"
+    with pytest.raises(StoppedError), Signalled(path, STEPS + 3, signal.SIGTERM) as state:
+        BLOCKS[kind](state)
+    with Checkpoint(path, MADE_OF) as state:
+        resumed = BLOCKS[kind](state, REPLICAS)  # as on a node with more memory
+    assert_same(resumed, undisturbed(kind))
+
+
+@pytest.mark.parametrize("block", [mlp, sgd_module])
+def test_to_ask_whether_a_save_is_due_hands_no_step_over_sooner(
+    block: Callable[..., EpochBlockResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    stack = MlpReplicas if block is mlp else ModuleReplicas
+    descend = stack.descend_through
+
+    def watch(self, batches, rates) -> None:
+        together.append(len(batches))
+        descend(self, batches, rates)
+
+    monkeypatch.setattr(stack, "descend_through", watch)
+    block()
+    expected = together.copy()
+    assert max(expected) > 2
+    together.clear()
+    with Checkpoint(tmp_path / "state.zip", MADE_OF, every_s=1e9) as state:
+        block(state)
+    assert together == expected
+
+
+def test_torch_keeps_its_random_state_when_a_block_resumes(tmp_path: Path) -> None:
+    path = tmp_path / "state.zip"
+    before = torch.random.get_rng_state()
+    with pytest.raises(StoppedError), Signalled(path, 7, signal.SIGTERM) as state:
+        adam_module(state)
+    with Checkpoint(path, MADE_OF) as state:
+        adam_module(state)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_random_layers_on_cuda_go_on(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(6, 7), nn.Dropout(0.4), nn.Linear(7, 3))
+
+    def block(state: Checkpoint | None = None) -> EpochBlockResult:
+        return module_block(
+            module, cross_entropy, data(), LearningRate("constant", 0.1), BATCH, 2, 4, ORDERS,
+            "every", {"validation": [2]}, optimizer="adam", device="cuda", checkpoint=state,
+        )  # fmt: skip
+
+    path = tmp_path / "state.zip"
+    with pytest.raises(StoppedError), Signalled(path, 5, signal.SIGTERM) as state:
+        block(state)
+    with Checkpoint(path, MADE_OF) as state:
+        assert_same(block(state), block())
