@@ -60,7 +60,7 @@ from pipeline_lib.study.settings import (
     Xlnet,
 )
 from pipeline_lib.training import resumable
-from pipeline_lib.training.checkpoint import Checkpoint
+from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.training.labelled import Evaluation, GivenBatch
 from pipeline_lib.training.sgd_epochs import epoch_block
 

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
-from pipeline_lib.models.transformer.dropout_stack import DropoutReplicas
+from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.training.adam_epochs import BATCHES, CLIPPED, AdamSettings, adam_block

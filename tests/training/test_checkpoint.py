@@ -14,7 +14,7 @@ import torch
 from numpy.testing import assert_array_equal
 
 from pipeline_lib.errors import ArtifactError
-from pipeline_lib.training.checkpoint import Checkpoint, StoppedError, StopRequested
+from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError, StopRequested
 
 MADE_OF = {"configuration": "1", "code: blocks.py": "2", "code: training.py": "3"}
 
@@ -185,7 +185,7 @@ def test_a_full_disk_costs_the_save_and_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("pipeline_lib.training.checkpoint.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("pipeline_lib.artifacts.checkpoint.time.monotonic", lambda: clock[0])
     path = tmp_path / "run.checkpoint"
     asked: list[float] = []
 
@@ -209,7 +209,7 @@ def test_a_full_disk_costs_the_save_and_not_the_run(
 
 def test_saves_are_apart_by_the_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("pipeline_lib.training.checkpoint.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("pipeline_lib.artifacts.checkpoint.time.monotonic", lambda: clock[0])
     saved: list[int] = []
     with Checkpoint(tmp_path / "run.checkpoint", MADE_OF, every_s=10) as checkpoint:
         for second in range(35):

@@ -247,7 +247,7 @@ rule train_xlnet_block:
             "data/reviews_table",
             "data/tokens",
             "training/optim",
-            "models/transformer/dropout_stack",
+            "training/dropout_stack",
             "training/module_stack",
             "models/transformer/xlnet",
         ),

@@ -10,7 +10,7 @@ from pipeline_lib.claims.ledger import evaluate, ledger_page
 from pipeline_lib.claims.verdict import claims_table
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.logs import job_log
-from pipeline_lib.models.initial_weights import read_weights
+from pipeline_lib.artifacts.weights import read_weights
 from pipeline_lib.study.config import load_study
 
 with job_log(snakemake.log[0]):

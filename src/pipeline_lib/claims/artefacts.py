@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from pipeline_lib.study.settings import Experiment, IterationExperiment, Study
+from pipeline_lib.study.experiment import Experiment, IterationExperiment
+from pipeline_lib.study.study import Study
 
 # Under results/{scale}/, without .parquet: the kind of table. Those made for every study, ...
 _ALWAYS = {
@@ -16,13 +17,13 @@ _OF_EXPERIMENT: Mapping[tuple[str, str], Mapping[str, str]] = {
         "theory/admission": "theory",
     },
     ("admission_sweep", "linear_regression"): {"variance/admission_sweep": "variance"},
-    ("teacher_student", "two_layer"): {
+    ("teacher_student", "linear_network"): {
         "variance/teacher_student": "variance",
         "theory/teacher_student": "theory",
     },
-    ("mnist", "mlp"): {"metrics/mnist": "metric_summary"},
-    ("mnist_inits", "mlp"): {"variance/mnist_inits": "variance"},
-    ("yelp", "xlnet"): {
+    ("mnist", "perceptron"): {"metrics/mnist": "metric_summary"},
+    ("mnist_inits", "perceptron"): {"variance/mnist_inits": "variance"},
+    ("yelp", "transformer"): {
         "variance/yelp": "variance",
         "variance/yelp_epochs": "epoch_variance",
         "metrics/yelp": "metric_summary",

@@ -59,7 +59,9 @@ from pipeline_lib.claims.setting import (
 )
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding, untested
-from pipeline_lib.study.settings import EpochExperiment, IterationExperiment, Study, TwoLayer
+from pipeline_lib.models import LinearNetwork
+from pipeline_lib.study.experiment import EpochExperiment, IterationExperiment
+from pipeline_lib.study.study import Study
 from pipeline_lib.theory.scalar_network import ScalarNetwork
 
 Floats = NDArray[np.float64]
@@ -111,7 +113,7 @@ class Source:
     def problem(self, name: str) -> Problem:
         """Of an experiment that is not in epochs."""
         experiment = self.iterated(name)
-        if isinstance(experiment.model, TwoLayer):
+        if isinstance(experiment.model, LinearNetwork):
             return problem_of(experiment)
         return problem_of(experiment, **({} if self.rows is None else {"rows": self.rows}))
 

@@ -14,7 +14,7 @@ from pipeline_lib.claims.evaluators import (
     not_configured,
 )
 from pipeline_lib.claims.verdict import Finding, claims_markdown, counted
-from pipeline_lib.study.settings import Study
+from pipeline_lib.study.study import Study
 
 # Claims whose first sentence of evidence makes a headline, in this order.
 _HEADLINES = {

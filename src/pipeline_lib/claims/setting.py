@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pipeline_lib.claims.verdict import Finding, Verdict
-from pipeline_lib.study.settings import EpochExperiment, Experiment
+from pipeline_lib.study.experiment import EpochExperiment, Experiment
 
 OTHER_PROBLEM = "The setting here is not the paper's, so this does not decide its claim."
 # How a setting is told to a reader; "{}" is its value.

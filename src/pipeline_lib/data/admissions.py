@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -30,15 +30,8 @@ from pipeline_lib.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
-FEATURES = (
-    "gre_score",
-    "toefl_score",
-    "university_rating",
-    "sop",
-    "lor",
-    "cgpa",
-    "research",
-)
+Feature = Literal["gre_score", "toefl_score", "university_rating", "sop", "lor", "cgpa", "research"]
+FEATURES: tuple[Feature, ...] = get_args(Feature)
 TARGET = "chance_of_admit"
 COLUMNS = ("serial_no", *FEATURES, TARGET)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.estimation.statistics import contributions_of
 from pipeline_lib.estimation.variance import pool
-from pipeline_lib.models.linear_regression.block import BlockResult
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ def group_sizes(n_replicas: int, at_once: int) -> list[int]:
     return [small + 1] * larger + [small] * (n_groups - larger)
 
 
-def pooled(results: Sequence[BlockResult], sizes: Sequence[int]) -> BlockResult:
+def pooled(results: Sequence[BlockTables], sizes: Sequence[int]) -> BlockTables:
     """Merge groups that trained ``sizes`` replicas each into one block.
 
     A step at which a replica of any group had diverged has missing numbers. ``sq_norm_of_mean`` is
@@ -66,4 +66,4 @@ def pooled(results: Sequence[BlockResult], sizes: Sequence[int]) -> BlockResult:
         ],
         ignore_index=True,
     )
-    return BlockResult(statistics[SCHEMAS["statistics"].names], divergence)
+    return BlockTables(statistics[SCHEMAS["statistics"].names], divergence)

@@ -157,7 +157,7 @@ class Summary:
         return other
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs, as a `training.checkpoint.State`; after the first record."""
+        """What `restore` needs, as a `artifacts.checkpoint.State`; after the first record."""
         self._parts = [pd.concat(self._parts, ignore_index=True)]
         return {"statistics": self._parts[0], "first_step": self._tracker.first_step}
 

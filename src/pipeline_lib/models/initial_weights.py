@@ -1,17 +1,11 @@
-"""The initial weights that training and theory share, as safetensors files."""
+"""Draws of the initial weights that training and theory share."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
-from pipeline_lib.artifacts.files import write_whole
-from pipeline_lib.errors import ArtifactError
 from pipeline_lib.seeding import seed_sequence
 
 Floats = NDArray[np.float64]
@@ -43,21 +37,7 @@ def network_weights(layers: Sequence[int], scale: float, seed: int, init: int) -
     return {name: weight / np.sqrt(weight.shape[1]) for name, weight in unit.items()}
 
 
-def mlp_weights(layers: Sequence[int], scale: float, seed: int, init: int) -> dict[str, Floats]:
-    """`network_weights` with biases b1, b2, ... of 0, shape (layers[k],)."""
-    weights = network_weights(layers, scale, seed, init)
-    return weights | {f"b{k}": np.zeros(outputs) for k, outputs in enumerate(layers[1:], start=1)}
-
-
-def write_weights(path: Path, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Write ``weights``, whole or not at all."""
-    write_whole(path, lambda temporary: save_file(dict(weights), temporary))
-
-
-def read_weights(path: Path) -> dict[str, NDArray[Any]]:
-    """Read what `write_weights` wrote; ArtifactError if the file is absent or not whole."""
-    try:
-        weights: dict[str, NDArray[Any]] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path}: not a whole safetensors file ({error})") from error
-    return weights
+def with_biases(weights: Mapping[str, Floats]) -> dict[str, Floats]:
+    """``weights`` W1, W2, ... with biases b1, b2, ... of 0, one for each row."""
+    biases = {f"b{k}": np.zeros(len(weight)) for k, weight in enumerate(weights.values(), start=1)}
+    return {**weights, **biases}

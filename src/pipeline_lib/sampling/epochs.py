@@ -58,6 +58,11 @@ class EpochSampler:
             sizes[-1] = self.n % self.batch_size
         return sizes
 
+    def recorded_steps(self, epochs: int, per_decade: int | Literal["every"]) -> Integers:
+        """`recorded_steps` of a training of so many epochs."""
+        n_steps = epochs * self.steps_per_epoch
+        return recorded_steps(n_steps, per_decade, self.steps_per_epoch, self.short_last)
+
     def order(self, epoch: int) -> Integers:
         """The orders of ``epoch``, shape (R, n): one permutation of ``range(n)`` a replica."""
         orders = np.empty((len(self.replicas), self.n), dtype=np.int64)

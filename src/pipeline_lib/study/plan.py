@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from pipeline_lib.study.cost import CPU_CORE, GPU, block_cost, is_known, mem_mb, runtime, seconds
-from pipeline_lib.study.settings import Study
+from pipeline_lib.study.cost import GPU, block_cost, mem_mb, runtime, seconds
+from pipeline_lib.study.experiment import Experiment
+from pipeline_lib.study.study import Study
 
 LONG_RUNTIME_H = 24  # above it a job is refused by many queues
 
@@ -19,12 +20,12 @@ def plan(study: Study) -> pd.DataFrame:
     device, threads = study.compute.device, study.compute.threads
     for name in study.chosen:
         experiment = study.experiments[name]
-        if not is_known(experiment):
-            continue
         jobs = experiment.initial_weights.count * len(experiment.blocks)
         for b in experiment.batch_sizes:
-            cost = block_cost(experiment, b, threads)
-            cpu_hours = seconds(cost, CPU_CORE[experiment.model.kind]) / 3600
+            cost, cpu_core = block_cost(experiment, b, threads), experiment.model.cpu_core
+            if cost is None or cpu_core is None:
+                break
+            cpu_hours = seconds(cost, cpu_core) / 3600
             gpu_hours = seconds(cost, GPU) / 3600
             rows.append(
                 {
@@ -48,13 +49,17 @@ def plan(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _is_known(experiment: Experiment) -> bool:
+    return block_cost(experiment, experiment.batch_sizes[0]) is not None
+
+
 def plan_text(study: Study) -> str:
     """`plan` as an aligned table with totals, and a line for each experiment that takes long."""
     table = plan(study)
     unknown = [
         f"not estimated: {name}, a module of your own"
         for name in study.chosen
-        if not is_known(study.experiments[name])
+        if not _is_known(study.experiments[name])
     ]
     if table.empty:
         return "\n".join(unknown)

@@ -1,305 +1,159 @@
-"""The settings of a study, typed and frozen, as `pipeline_lib.study.config` reads them."""
+"""The sections of the configuration that are the same for every kind of model."""
 
-import dataclasses
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pipeline_lib.errors import ConfigError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 
-
-@dataclass(frozen=True)
-class LinearRegression:
-    """Least squares with an intercept on standardised features."""
-
-    kind: Literal["linear_regression"]
-    dataset: str
-    features: Literal["all"] | tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TwoLayer:
-    """A student W2 W1 of the given ``layers`` (inputs, hidden, outputs) and a teacher of the same.
-
-    Samples are drawn online, x ~ N(0, I). Teacher entries are N(0, teacher_scale^2 / fan_in).
-    ``replicas_at_once`` are trained together through all steps; a block pools such groups.
-    """
-
-    kind: Literal["two_layer"]
-    layers: tuple[int, int, int]
-    teacher_seed: int
-    teacher_scale: float
-    dtype: Literal["float32", "float64"]
-    replicas_at_once: int
+from pipeline_lib.study.section import (
+    UNIQUE,
+    AtLeastTwo,
+    BatchSizes,
+    Count,
+    EachOnce,
+    Flag,
+    InOrder,
+    NotBelowZero,
+    NotNegative,
+    Positive,
+    Rational,
+    Share,
+    Whole,
+    section,
+)
 
 
-@dataclass(frozen=True)
-class Mlp:
-    """A fully connected network on MNIST: ReLU, softmax cross-entropy, biases.
-
-    ``training_examples`` and ``validation_examples`` are class-balanced subsets, drawn with
-    ``subset_seed``, unless they are all there are.
-    """
-
-    kind: Literal["mlp"]
-    dataset: Literal["mnist"]
-    layers: tuple[int, ...]
-    training_examples: int
-    validation_examples: int
-    subset_seed: int
-    dtype: Literal["float32", "float64"]
-
-
-@dataclass(frozen=True)
-class Xlnet:
-    """An XLNet classifier of reviews of ``tokens`` tokens; ``vocabulary`` is the most it may have.
-
-    ``training_examples`` and ``validation_examples`` are balanced; a smaller source gives fewer.
-    """
-
-    kind: Literal["xlnet"]
-    dataset: Literal["reviews"]
-    d_model: int
-    n_layer: int
-    n_head: int
-    d_inner: int
-    dropout: float
-    training_examples: int
-    validation_examples: int
-    subset_seed: int
-    vocabulary: int
-    tokens: int
-
-
-@dataclass(frozen=True)
-class OwnModule:
-    """A module, loss and data set of the user's own, each as ``package.module:name``.
-
-    ``arguments`` are those of ``make_model`` and of ``dataset``, by these names.
-    """
-
-    kind: Literal["module"]
-    make_model: str
-    loss: str
-    dataset: str
-    dtype: Literal["float32", "float64"]
-    arguments: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-
-
-Model = LinearRegression | TwoLayer | Mlp | Xlnet | OwnModule
-
-
-@dataclass(frozen=True)
+@section
 class InitialWeights:
-    """``count`` draws of Gaussian weights; draw ``init`` depends on ``seed`` and ``init`` alone.
+    """The weights that all runs of an experiment start from; there can be several draws."""
 
-    Entries are N(0, scale^2) for linear regression and N(0, scale^2 / fan_in) for networks. A
-    module of the user's own draws its weights itself and has no ``scale``.
-    """
+    count: Count
+    """Number of draws. Each one is an experiment of its own; Figure 3a compares five."""
+    seed: NotNegative
+    """Seed of the draws. Draw number i depends on this seed and on i alone."""
+    scale: Positive | None = None
+    """Standard deviation of the entries: times 1/sqrt(fan_in) in linear networks and perceptrons,
+    as it stands in linear regression and transformers. A module of your own draws its weights
+    itself and has no scale."""
 
-    count: int
-    seed: int
-    scale: float | None = None
 
-
-@dataclass(frozen=True)
+@section
 class LearningRate:
-    """``initial / (t + 1)`` (inverse_time) or ``initial`` (constant) at step t = 0, 1, ...
-
-    ``warmup_linear`` rises linearly to ``initial`` over the share ``warmup`` of all steps and falls
-    linearly to 0 after it.
-    """
+    """The learning rate of step t = 0, 1, ..."""
 
     schedule: Literal["inverse_time", "constant", "warmup_linear"]
-    initial: float
-    warmup: float = 0.0
+    """`constant` is `initial`; `inverse_time` is `initial / (t + 1)`; `warmup_linear` rises
+    linearly to `initial` over the share `warmup` of all steps and falls linearly to 0 after it."""
+    initial: Positive
+    """The first rate, or with `warmup_linear` the highest."""
+    warmup: Share = 0.0
+    """Share of all steps over which `warmup_linear` rises."""
 
     def exact(self, iterations: int) -> list[Fraction]:
         """The rates as rationals, reading ``initial`` as the decimal that the user wrote.
 
-        Raises ValueError for ``warmup_linear``: see `pipeline_lib.training.optim`.
+        Raises ValueError for ``warmup_linear``, whose rates are known in floating point only.
         """
         if self.schedule == "warmup_linear":
-            raise ValueError("rates with a warm-up depend on the number of steps")
+            raise ValueError("rates with a warm-up are not known as rationals")
         initial = Fraction(str(self.initial))
         if self.schedule == "constant":
             return [initial] * iterations
         return [initial / (t + 1) for t in range(iterations)]
 
-    def values(self, iterations: int) -> list[float]:
-        """The rates in float64."""
-        return [float(rate) for rate in self.exact(iterations)]
+    def values(self, iterations: int) -> NDArray[np.float64]:
+        """The rates of ``iterations`` steps, all there are, in float64.
+
+        ``warmup_linear`` is ``initial t / w`` for t < w = round(warmup iterations) and then
+        ``initial (T - t) / (T - w)`` with T = iterations, as in the fine-tuning of Yang et al.
+        (2019): 0 at step 0 if there is a warm-up, and it would be 0 at step T.
+        """
+        if self.schedule == "constant":
+            return np.full(iterations, self.initial)
+        if self.schedule == "inverse_time":
+            return np.array([float(rate) for rate in self.exact(iterations)])
+        warmup = round(self.warmup * iterations)
+        rising = [self.initial * t / warmup for t in range(warmup)]
+        falling = [
+            self.initial * (iterations - t) / (iterations - warmup)
+            for t in range(warmup, iterations)
+        ]
+        return np.array(rising + falling)
 
 
-@dataclass(frozen=True)
+@section
 class Optimizer:
-    """AdamW; each parameter tensor's gradient is clipped at the norm ``clip_norm``.
-
-    ``sgd`` and ``adam``, for modules of the user's own, neither clip nor decay.
-    """
+    """How a gradient becomes an update; without this section it is plain SGD."""
 
     kind: Literal["sgd", "adam", "adamw"]
-    weight_decay: float = 0.0
-    epsilon: float = 1e-8
-    clip_norm: float | None = None
+    """The optimiser."""
+    weight_decay: NotBelowZero = 0.0
+    """Decoupled weight decay of adamw."""
+    epsilon: Positive = 1e-8
+    """Added to the denominator of adam and adamw."""
+    clip_norm: Positive | None = None
+    """Norm down to which each parameter tensor's gradient is clipped before an adamw step."""
 
 
-@dataclass(frozen=True)
-class FitSettings:
-    """At which steps, and to what degree in 1/b, the variance is fitted (Section 4.2)."""
+@section
+class Polynomial:
+    """Fits of the variance by a polynomial in 1/b and in c_b (Section 4.2)."""
 
-    steps: tuple[int, ...]
-    degree: int
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One experiment at the chosen scale."""
-
-    name: str
-    model: Model
-    initial_weights: InitialWeights
-    learning_rate: LearningRate
-    batch_sizes: tuple[int, ...]
-    runs: int
-    runs_per_block: int
-
-    @property
-    def blocks(self) -> range:
-        """Block indices, called ``seed`` in the paths."""
-        return range(self.runs // self.runs_per_block)
-
-    def training(self) -> dict[str, Any]:
-        """What a training block depends on beside its (init, b, seed), as plain JSON types.
-
-        Batch sizes, the number of runs and what is done with the results afterwards are left out,
-        so that changing them never invalidates a finished block.
-        """
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        for unused in ("batch_sizes", "runs", "polynomial"):
-            plain.pop(unused, None)
-        del plain["initial_weights"]["count"]
-        return plain
+    steps: Annotated[tuple[NotNegative, ...], UNIQUE, EachOnce, InOrder]
+    """Recorded steps at which to fit."""
+    degree: Annotated[Whole, Field(ge=1, le=12)]
+    """Degree of the polynomial."""
 
 
-@dataclass(frozen=True)
-class IterationExperiment(Experiment):
-    """Mini-batches drawn afresh at each of ``iterations`` steps, all of which are recorded."""
-
-    iterations: int
-    polynomial: FitSettings | None = None
-
-    def learning_rates(self) -> list[float]:
-        """``alpha_t`` in float64 for t = 0 ... iterations - 1."""
-        return self.learning_rate.values(self.iterations)
-
-    def exact_learning_rates(self) -> list[str]:
-        """``alpha_t`` as fractions, in writing."""
-        return [str(rate) for rate in self.learning_rate.exact(self.iterations)]
-
-
-@dataclass(frozen=True)
-class EpochExperiment(Experiment):
-    """Examples visited in ``epochs`` epochs, in an order of their own for every run and epoch.
-
-    ``recorded_steps`` of each decade of iterations are recorded. Losses are taken after every
-    ``evaluate_every`` epochs, those on the distorted images every ``distorted_every``.
-    """
-
-    epochs: int
-    last_batch: Literal["keep", "drop"]
-    recorded_steps: int | Literal["every"]
-    evaluate_every: int
-    distorted_every: int | None = None
-    optimizer: Optimizer | None = None  # None is plain SGD
-
-    def evaluated_epochs(self) -> dict[str, list[int]]:
-        """By split, after how many epochs it is evaluated; the last epoch is always there."""
-
-        def every(step: int) -> list[int]:
-            return sorted({*range(0, self.epochs + 1, step), self.epochs})
-
-        both = every(self.evaluate_every)
-        if self.distorted_every is None:
-            return {"training": both, "validation": both}
-        # A gap needs the training error at the same epochs.
-        distorted = every(self.distorted_every)
-        return {
-            "training": sorted({*both, *distorted}),
-            "validation": both,
-            "distorted": distorted,
-        }
-
-
-@dataclass(frozen=True)
+@section
 class HeavyTails:
-    """The scalar two-layer network whose estimates are held against its exact variances.
+    """The scalar two-layer network, whose estimated variances are held against its exact ones."""
 
-    ``w1``, ``w2``, ``target`` and ``learning_rate`` are exact rationals, in writing.
-    """
+    w1: Rational
+    """Initial weight of the first layer, a fraction in quotes."""
+    w2: Rational
+    """Initial weight of the second layer."""
+    target: Rational
+    """What the product of both weights is to learn."""
+    learning_rate: Rational
+    """Constant learning rate."""
+    batch_sizes: BatchSizes
+    """Batch sizes to compare."""
+    max_step: Annotated[Whole, Field(ge=0, le=4)]
+    """Last step whose variance is estimated."""
+    polynomial_max_step: Annotated[Whole, Field(ge=0, le=4)]
+    """Last step whose exact polynomial in 1/b is computed; step 4 takes some 15 seconds."""
+    run_counts: Mapping[str, Annotated[tuple[AtLeastTwo, ...], UNIQUE, EachOnce, InOrder]]
+    """Numbers of runs to try, by scale; a scale that is not listed takes those of `paper`."""
+    repeats: AtLeastTwo
+    """How often the experiment with the fewest runs is repeated."""
 
-    w1: str
-    w2: str
-    target: str
-    learning_rate: str
-    batch_sizes: tuple[int, ...]
-    max_step: int
-    polynomial_max_step: int
-    run_counts: tuple[int, ...]
-    repeats: int
 
-
-@dataclass(frozen=True)
+@section
 class Distortion:
-    """Simard's elastic distortion of the validation images: displacements in pixels."""
+    """Simard's elastic distortion of the validation images: the test set of Figure 3b."""
 
-    alpha: float
-    sigma: float
-    seed: int
+    alpha: NotBelowZero
+    """Scale of the displacements, in pixels."""
+    sigma: Positive
+    """Standard deviation of the Gaussian that smooths them, in pixels."""
+    seed: NotNegative
+    """Seed of the displacements."""
 
 
-@dataclass(frozen=True)
+@section
 class Compute:
-    """Where a training block runs, and how often it saves its state.
-
-    No result depends on ``checkpoint_every_s``, seconds from one save to the next. Those of linear
-    regression, two-layer networks and perceptrons do not depend on ``threads`` either; those of
-    XLNet and of own modules do, by rounding.
-    """
+    """Where training blocks run, and how often they save their state."""
 
     device: Literal["auto", "cpu", "cuda"]
-    threads: int
-    allow_tf32: bool
-    checkpoint_every_s: float
-
-
-@dataclass(frozen=True)
-class Study:
-    """The whole configuration, with the scale applied."""
-
-    scale: str
-    seed: int
-    data_dir: str | None
-    experiments: Mapping[str, Experiment]
-    at_paper_scale: Mapping[str, Experiment]
-    distortion: Distortion
-    heavy_tails: HeavyTails
-    compute: Compute
-    confidence_level: float
-    only: tuple[str, ...] | None
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        """The experiments that are built unless a target is named."""
-        return tuple(self.experiments) if self.only is None else self.only
-
-    def require(self, *names: str) -> None:
-        """ConfigError unless every experiment of ``names`` is there."""
-        for name in names:
-            if name not in self.experiments:
-                raise ConfigError(
-                    f"config: experiments.{name}: missing, but figures are drawn from it; "
-                    "give it few runs if you do not need it"
-                )
+    """`auto` takes a GPU where there is one."""
+    threads: Count
+    """Threads of one training job. Results of transformers and of your own modules depend on it by
+    rounding, others not at all."""
+    allow_tf32: Flag
+    """On a GPU: products of float32 with 10 bits of mantissa, which are faster."""
+    checkpoint_every_s: Positive
+    """Seconds between saves of a running block's state. No result depends on it."""

@@ -5,23 +5,23 @@ What is new: gradients are summarised before and after clipping, and the losses 
 themselves are averaged over each epoch.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.block_tables import BlockTables
+from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.estimation.statistics import STOCHASTIC
-from pipeline_lib.models.transformer.dropout_stack import SteppedStack
-from pipeline_lib.sampling.epochs import EpochSampler, Integers, LastBatch
-from pipeline_lib.training.checkpoint import Checkpoint
-from pipeline_lib.training.epoch_plan import EpochData, EpochPlan, LearningRates, prepared
+from pipeline_lib.sampling.epochs import EpochSampler
+from pipeline_lib.study.settings import Optimizer
+from pipeline_lib.training.dropout_stack import SteppedStack
+from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epoch_run import EpochRun
 from pipeline_lib.training.gradient_records import all_moments
-from pipeline_lib.training.groups import EpochBlockResult, train_groups
-from pipeline_lib.training.labelled import ChosenBatch, Examples
+from pipeline_lib.training.groups import train_groups
+from pipeline_lib.training.labelled import ChosenBatch
 from pipeline_lib.training.loop import Moments
 from pipeline_lib.training.optim import AdamW, clip_per_tensor
 
@@ -39,32 +39,27 @@ class AdamSettings:
     eps: float = 1e-8
     max_norm: float = 1.0
 
+    @classmethod
+    def of(cls, optimizer: Optimizer) -> Self:
+        """Those of the configuration."""
+        assert optimizer.clip_norm is not None
+        decay, epsilon = optimizer.weight_decay, optimizer.epsilon
+        return cls(decay, eps=epsilon, max_norm=optimizer.clip_norm)
+
 
 def adam_block(
     make_stack: Callable[[range], SteppedStack],
-    train_x: NDArray[np.generic],
-    train_y: NDArray[np.generic],
-    evaluation_sets: Mapping[str, Examples],
-    learning_rates: LearningRates,
-    batch_size: int,
-    epochs: int,
-    n_replicas: int,
-    stream: np.random.SeedSequence,
-    recorded: Collection[int] | Integers,
-    evaluated_epochs: Mapping[str, Collection[int]],
+    data: EpochData,
+    plan: EpochPlan,
     settings: AdamSettings,
-    last_batch: LastBatch = "keep",
     group_size: int | None = None,
-    device: str = "cpu",
-    chunk: int = 100,
-    allow_tf32: bool = False,
     checkpoint: Checkpoint | None = None,
-) -> EpochBlockResult:
-    """Train ``n_replicas`` runs by AdamW in epochs and summarise the recorded steps.
+) -> BlockTables:
+    """Train the runs of ``plan`` by AdamW in epochs and summarise the recorded steps.
 
     Args:
-        make_stack: makes the replicas of these numbers within the block, on ``device``, all with
-            the same initial weights.
+        make_stack: makes the replicas of these numbers within the block, where ``data`` is, all
+            with the same initial weights.
 
     The other arguments, the tables and the errors are those of
     `training.sgd_epochs.epoch_block`. ``statistics`` has two quantities, the stochastic
@@ -72,10 +67,6 @@ def adam_block(
     sets, the split ``train_batches``: loss and error of the epoch's mini-batches, with dropout and
     before their updates, a mean over examples; its epoch counts from 1.
     """
-    data, plan = prepared(
-        train_x, train_y, evaluation_sets, learning_rates, batch_size, epochs, n_replicas, stream,
-        recorded, evaluated_epochs, last_batch, chunk, device, allow_tf32,
-    )  # fmt: skip
 
     def make_run(sampler: EpochSampler) -> EpochRun:
         return _AdamRun(make_stack(sampler.replicas), sampler, data, plan, settings)

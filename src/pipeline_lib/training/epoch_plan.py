@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline_lib.sampling.epochs import EpochSampler, Integers, LastBatch
+from pipeline_lib.study.block import Block
+from pipeline_lib.study.experiment import EpochExperiment
 from pipeline_lib.training.labelled import Examples
-from pipeline_lib.training.loop import set_precision
 
 LearningRates = Sequence[float] | NDArray[np.float64] | Callable[[int], float]
 
@@ -45,7 +46,17 @@ class EpochData:
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """How a block is trained; see `pipeline_lib.training.sgd_epochs.epoch_block` for each value."""
+    """How the runs of a block are trained in epochs.
+
+    Args:
+        learning_rates: by step, or a function of the step.
+        stream: seeds the orders of the examples.
+        recorded: steps whose gradients are summarised, full mini-batches only
+            (`pipeline_lib.sampling.epochs.recorded_steps`).
+        evaluated_epochs: by split, after how many epochs it is evaluated; 0 is before training.
+        last_batch: whether the short mini-batch at the end of an epoch is kept.
+        chunk: examples evaluated at once.
+    """
 
     learning_rates: LearningRates
     batch_size: int
@@ -54,8 +65,30 @@ class EpochPlan:
     stream: np.random.SeedSequence
     recorded: Collection[int] | Integers
     evaluated_epochs: Mapping[str, Collection[int]]
-    last_batch: LastBatch
-    chunk: int
+    last_batch: LastBatch = "keep"
+    chunk: int = 1000
+
+    @classmethod
+    def of(cls, block: Block, n: int, chunk: int) -> Self:
+        """The plan of a configured block that is trained on ``n`` examples.
+
+        Raises ConfigError if the batch size is above them.
+        """
+        experiment, b = block.experiment, block.batch_size
+        assert isinstance(experiment, EpochExperiment)
+        stream, last_batch = block.stream(), experiment.last_batch
+        sampler = EpochSampler(n, b, block.n_replicas, stream, last_batch)
+        return cls(
+            experiment.learning_rate.values(experiment.epochs * sampler.steps_per_epoch),
+            b,
+            experiment.epochs,
+            block.n_replicas,
+            stream,
+            sampler.recorded_steps(experiment.epochs, experiment.recorded_steps),
+            experiment.evaluated_epochs(),
+            last_batch,
+            chunk,
+        )
 
     def rate(self, step: int) -> float:
         """The learning rate of ``step``."""
@@ -90,39 +123,3 @@ class EpochPlan:
             raise ValueError(
                 f"nothing to evaluate: splits {sorted(unknown)}, epochs {sorted(late)}"
             )
-
-
-def prepared(
-    train_x: NDArray[np.generic],
-    train_y: NDArray[np.generic],
-    evaluation_sets: Mapping[str, Examples],
-    learning_rates: LearningRates,
-    batch_size: int,
-    epochs: int,
-    n_replicas: int,
-    stream: np.random.SeedSequence,
-    recorded: Collection[int] | Integers,
-    evaluated_epochs: Mapping[str, Collection[int]],
-    last_batch: LastBatch,
-    chunk: int,
-    device: str,
-    allow_tf32: bool,
-) -> tuple[EpochData, EpochPlan]:
-    """The arguments of `training.sgd_epochs.epoch_block` as two; data are on ``device``.
-
-    Sets the precision of products on a CUDA device.
-    """
-    if device != "cpu":
-        set_precision(allow_tf32)
-    plan = EpochPlan(
-        learning_rates,
-        batch_size,
-        epochs,
-        n_replicas,
-        stream,
-        recorded,
-        evaluated_epochs,
-        last_batch,
-        chunk,
-    )
-    return EpochData.on(device, train_x, train_y, evaluation_sets), plan

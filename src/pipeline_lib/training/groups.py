@@ -2,28 +2,18 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from pipeline_lib.artifacts.block_tables import BlockTables
+from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.estimation.pooling import group_sizes, pooled
-from pipeline_lib.models.linear_regression.block import BlockResult, report_divergence
 from pipeline_lib.sampling.epochs import EpochSampler
-from pipeline_lib.training.checkpoint import Checkpoint
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epoch_run import EpochRun
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EpochBlockResult:
-    """The three tables that a block trained in epochs leaves behind."""
-
-    statistics: pd.DataFrame
-    divergence: pd.DataFrame
-    metrics: pd.DataFrame
 
 
 def train_groups(
@@ -32,7 +22,7 @@ def train_groups(
     plan: EpochPlan,
     group_size: int | None = None,
     checkpoint: Checkpoint | None = None,
-) -> EpochBlockResult:
+) -> BlockTables:
     """Train all replicas of ``plan`` and pool the groups' tables.
 
     Args:
@@ -75,9 +65,9 @@ def train_groups(
         run.train(save_if_due)
         finished.append(run.tables())
         del run  # its memory is for the next group
-    groups = [BlockResult(tables["statistics"], tables["divergence"]) for tables in finished]
+    groups = [BlockTables(tables["statistics"], tables["divergence"]) for tables in finished]
     block = pooled(groups, sizes)
-    report_divergence(block, n_replicas, plan.batch_size)
+    block.log_divergence(n_replicas, plan.batch_size)
     rows = pd.concat([tables["metrics"] for tables in finished])
     metrics = rows.sort_values(["split", "epoch", "replica"], ignore_index=True)
-    return EpochBlockResult(block.statistics, block.divergence, metrics)
+    return BlockTables(block.statistics, block.divergence, metrics)

@@ -140,7 +140,7 @@ class OwnState(Protocol):
     """A stack whose next steps depend on more than its parameters, such as Adam's moments."""
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes, as a `training.checkpoint.State`, without the parameters."""
+        """What `restore` takes, as a `artifacts.checkpoint.State`, without the parameters."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:

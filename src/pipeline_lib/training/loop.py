@@ -142,14 +142,3 @@ def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> Gradie
             sq_deviations=part["sq_deviations"],
         )
     return GradientRecord(steps, moments, finite, conditional)
-
-
-def set_precision(allow_tf32: bool = False) -> None:
-    """Whether float32 products on a CUDA device may round their factors to TF32 (10 bits).
-
-    Off, they are IEEE float32: a variance of gradients should not hold the rounding of products.
-    """
-    precision = "tf32" if allow_tf32 else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
-    torch.backends.cudnn.rnn.fp32_precision = precision  # type: ignore[attr-defined]

@@ -1,9 +1,7 @@
-"""How much memory a training block takes, and how many replicas fit at once."""
+"""How much memory is free, and how many replicas fit into it at once."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline_lib.errors import ConfigError
@@ -11,56 +9,6 @@ from pipeline_lib.errors import ConfigError
 log = logging.getLogger(__name__)
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_INDEX = 8  # bytes of an int64
-
-
-@dataclass(frozen=True)
-class BlockSize:
-    """What decides the memory of a block; `layers` lists inputs, hidden widths and outputs.
-
-    ``n_examples`` is the training set, ``n_evaluated`` all examples of the evaluation sets
-    together, ``chunk`` how many of them are evaluated at once and ``itemsize`` the bytes of one
-    weight. ``threads`` matters on CPU only.
-    """
-
-    layers: Sequence[int]
-    batch_size: int
-    n_examples: int
-    n_evaluated: int = 0
-    chunk: int = 1000
-    itemsize: int = 4
-    threads: int = 1
-
-
-def block_bytes(block: BlockSize, n_replicas: int, device: str = "cpu") -> int:
-    """Peak bytes of training ``n_replicas`` at once, beyond Python and its libraries.
-
-    The examples, and for each replica its weights, its gradients and its order of the examples. On
-    CPU activations are those of one replica a thread. On a CUDA device they are those of all
-    replicas, and the moments of gradients take temporaries of the largest layer.
-    """
-    widths = list(block.layers[1:])
-    layers = [inputs * outputs + outputs for inputs, outputs in pairwise(block.layers)]
-    # Inputs, z_k and d_k; in an evaluation z_k, and twice the outputs for the loss.
-    step = block.batch_size * (block.layers[0] + 2 * sum(widths))
-    evaluation = block.chunk * (sum(widths) + 2 * widths[-1]) if block.n_evaluated else 0
-    examples = (block.n_examples + block.n_evaluated) * (block.layers[0] * block.itemsize + _INDEX)
-    on_cpu = device == "cpu"
-    at_once = min(block.threads, n_replicas) if on_cpu else n_replicas
-    temporaries = 0 if on_cpu else 3 * max(layers)
-    numbers = n_replicas * (2 * sum(layers) + temporaries) + at_once * (step + evaluation)
-    orders = n_replicas * block.n_examples * _INDEX
-    return examples + numbers * block.itemsize + orders
-
-
-def activation_bytes(d_model: int, n_layer: int, n_head: int, d_inner: int, tokens: int) -> int:
-    """About what a review's activations take in XLNet until its gradient is known, in float32.
-
-    The counts of numbers a token and layer are what the paper's network was seen to take, 0.11 GiB
-    a review. One replica has activations at a time.
-    """
-    a_token = 3 * d_inner + 10 * n_head * tokens + 25 * d_model
-    return 4 * n_layer * tokens * a_token
 
 
 def free_memory(device: str = "cpu") -> int:
@@ -77,21 +25,6 @@ def free_memory(device: str = "cpu") -> int:
     import psutil
 
     return min([int(psutil.virtual_memory().available), *_left_by_control_groups()])
-
-
-def replicas_that_fit(
-    block: BlockSize,
-    n_replicas: int,
-    device: str = "cpu",
-    available: int | None = None,
-    share: float = 0.8,
-) -> int:
-    """`most_that_fit` for a block of perceptrons."""
-
-    def size(replicas: int) -> int:
-        return block_bytes(block, replicas, device)
-
-    return most_that_fit(size, n_replicas, device, f"b = {block.batch_size}", available, share)
 
 
 def most_that_fit(

@@ -1,9 +1,9 @@
-"""Adam with decoupled weight decay for R replicas at once, its learning rates, and clipping.
+"""Adam with decoupled weight decay for R replicas at once, and clipping.
 
 Every operation is one of single elements or of one replica's tensor, so replicas do not mix.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -91,24 +91,6 @@ def _pieces(tensors: tuple[Tensor, ...]) -> Iterator[list[Tensor]]:
     at_once = _AT_ONCE[flat[0].device.type]
     for start in range(0, len(flat[0]), at_once):
         yield [tensor[start : start + at_once] for tensor in flat]
-
-
-def linear_warmup_then_decay(n_steps: int, warmup: int, peak: float) -> Callable[[int], float]:
-    """The learning rate of step t = 0, 1, ..., as in the fine-tuning of Yang et al. (2019).
-
-    ``peak t / warmup`` for t < warmup, then ``peak (n_steps - t) / (n_steps - warmup)``: 0 at step
-    0 if there is a warm-up, ``peak`` at step ``warmup``, and it would be 0 at step ``n_steps``.
-    Raises ValueError unless 0 <= warmup < n_steps.
-    """
-    if not 0 <= warmup < n_steps:
-        raise ValueError(f"warm-up of {warmup} steps: allowed are 0 to {n_steps - 1}, below all")
-
-    def rate(step: int) -> float:
-        if step < warmup:
-            return peak * step / warmup
-        return peak * max(0, n_steps - step) / (n_steps - warmup)
-
-    return rate
 
 
 @torch.no_grad()

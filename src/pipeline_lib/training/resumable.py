@@ -2,7 +2,7 @@
 
 A `Run` holds what changes while R replicas train. `SummarisedRun` adds the summary of its steps so
 far, and `train_side_by_side` trains independent groups of replicas in threads. What they leave in a
-`pipeline_lib.training.checkpoint.Checkpoint` does not depend on the number of threads.
+`pipeline_lib.artifacts.checkpoint.Checkpoint` does not depend on the number of threads.
 """
 
 import copy
@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.artifacts.state_archive import State
 from pipeline_lib.estimation.statistics import GradientRecord, Summary, Tables
 from pipeline_lib.logs import progress
-from pipeline_lib.training.checkpoint import Checkpoint
 
 # Seconds after which the main thread looks again whether a save is due or a stop was requested.
 _POLL_S = 0.05

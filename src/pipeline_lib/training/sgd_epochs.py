@@ -6,22 +6,20 @@ replicas (`pipeline_lib.sampling.epochs`), so a replica's path does not depend o
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline_lib.artifacts.block_tables import BlockTables
+from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.estimation.statistics import STOCHASTIC
-from pipeline_lib.sampling.epochs import EpochSampler, Integers, LastBatch
-from pipeline_lib.training.checkpoint import Checkpoint
-from pipeline_lib.training.epoch_plan import EpochData, EpochPlan, LearningRates, prepared
+from pipeline_lib.sampling.epochs import EpochSampler
+from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epoch_run import EpochRun
 from pipeline_lib.training.gradient_records import all_moments
-from pipeline_lib.training.groups import EpochBlockResult, train_groups
+from pipeline_lib.training.groups import train_groups
 from pipeline_lib.training.labelled import (
     ChosenBatch,
-    Examples,
     LabelledBatch,
     LabelledStack,
     OwnUpdate,
@@ -35,38 +33,17 @@ _SECONDS_AT_ONCE = 5.0
 
 def epoch_block(
     make_stack: Callable[[int], LabelledStack],
-    train_x: NDArray[np.generic],
-    train_y: NDArray[np.generic],
-    evaluation_sets: Mapping[str, Examples],
-    learning_rates: LearningRates,
-    batch_size: int,
-    epochs: int,
-    n_replicas: int,
-    stream: np.random.SeedSequence,
-    recorded: Collection[int] | Integers,
-    evaluated_epochs: Mapping[str, Collection[int]],
-    last_batch: LastBatch = "keep",
+    data: EpochData,
+    plan: EpochPlan,
     group_size: int | None = None,
-    device: str = "cpu",
-    chunk: int = 1000,
-    allow_tf32: bool = False,
     checkpoint: Checkpoint | None = None,
-) -> EpochBlockResult:
-    """Train ``n_replicas`` runs by SGD in epochs and summarise the recorded steps.
+) -> BlockTables:
+    """Train the runs of ``plan`` by SGD in epochs and summarise the recorded steps.
 
     Args:
-        make_stack: makes that many replicas, on ``device``, all with the same initial weights.
-        train_x, train_y: examples (n, ...) and targets (n, ...), in the precision to train in.
-        evaluation_sets: examples x and y by the name of their split.
-        learning_rates: by step, or a function of the step.
-        stream: seeds the orders of the examples.
-        recorded: steps whose gradients are summarised, full mini-batches only
-            (`pipeline_lib.sampling.epochs.recorded_steps`).
-        evaluated_epochs: by split, after how many epochs it is evaluated; 0 is before training.
+        make_stack: makes that many replicas, where ``data`` is, all with the same initial weights.
         group_size: replicas trained at once, all of them if None. Apart from rounding, only the
             degrees of freedom depend on it: each group costs one.
-        chunk: examples evaluated at once.
-        allow_tf32: on a CUDA device (`pipeline_lib.training.loop.set_precision`).
         checkpoint: where to save the state and to go on from, opened and closed by the caller. A
             resumed block keeps the groups that it was started with.
 
@@ -79,10 +56,6 @@ def epoch_block(
     if a recorded step has a short mini-batch; ArtifactError if the checkpoint is of another run;
     StoppedError after a requested stop.
     """
-    data, plan = prepared(
-        train_x, train_y, evaluation_sets, learning_rates, batch_size, epochs, n_replicas, stream,
-        recorded, evaluated_epochs, last_batch, chunk, device, allow_tf32,
-    )  # fmt: skip
 
     def make_run(sampler: EpochSampler) -> EpochRun:
         return _SgdRun(make_stack(len(sampler.replicas)), sampler, data, plan)

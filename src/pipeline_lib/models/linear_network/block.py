@@ -1,4 +1,4 @@
-"""One training block of the two-layer linear network: groups of replicas, pooled.
+"""One training block of a linear network: groups of replicas, pooled.
 
 The weights and gradients of 1,000 replicas take half a gigabyte, and every step reads all of it. A
 group of some 20 replicas stays in the last-level cache, so each group is trained through all steps
@@ -8,6 +8,7 @@ group.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from pipeline_lib.artifacts.block_tables import BlockTables
+from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.estimation.pooling import group_sizes, pooled
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC, GradientRecord
+from pipeline_lib.models.linear_network.deep import DeepLinearReplicas
+from pipeline_lib.models.linear_network.student import Student
 from pipeline_lib.models.linear_network.two_layer import (
     W1,
     W2,
@@ -33,16 +38,16 @@ from pipeline_lib.models.linear_network.two_layer_kernel import (
     StepNumbers,
     TwoLayerKernel,
 )
-from pipeline_lib.models.linear_regression.block import BlockResult, report_divergence
-from pipeline_lib.sampling.gaussian import GaussianSampler
+from pipeline_lib.sampling.gaussian import GaussianBatch, GaussianSampler
 from pipeline_lib.seeding import torch_seed
-from pipeline_lib.training.checkpoint import Checkpoint
+from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.training.loop import Report, TorchRun, gather_record
 from pipeline_lib.training.replica_moments import has_kernel
 from pipeline_lib.training.resumable import Run, train_side_by_side
+from pipeline_lib.training.stack import ReplicaStack
+from pipeline_lib.training.steps import StepPlan
 
 Floats = NDArray[np.float64]
-Weights = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # W1, W2 and T
 
 _ROWS = {G1: (STOCHASTIC, W1), G2: (STOCHASTIC, W2), FULL1: (FULL, W1), FULL2: (FULL, W2)}
 
@@ -50,82 +55,94 @@ _ROWS = {G1: (STOCHASTIC, W1), G2: (STOCHASTIC, W2), FULL1: (FULL, W1), FULL2: (
 _STEPS_PER_RECORD = 256
 
 
-def two_layer_block(
-    w1: Floats,
-    w2: Floats,
-    teacher: Floats,
-    learning_rates: Floats,
-    batch_size: int,
-    n_replicas: int,
-    stream: np.random.SeedSequence,
-    replicas_at_once: int = 20,
-    threads: int = 1,
-    dtype: str = "float32",
-    device: str = "cpu",
-    reduce: bool = True,
+@dataclass(frozen=True)
+class Network:
+    """A `pipeline_lib.models.linear_network.student.Student` where and how it is trained."""
+
+    weights: tuple[torch.Tensor, ...]
+    teacher: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How the replicas of a block are trained: ``replicas_at_once`` through all steps, then others.
+
+    Values depend on it: a group (of at most so many, made even) is a random stream and costs one
+    degree of freedom. ``dtype`` is that of weights and gradients, ``float32`` or ``float64``.
+    ``reduce`` trains the equivalent network of p + p2 hidden units, if two layers have more.
+    """
+
+    replicas_at_once: int = 20
+    dtype: str = "float32"
+    reduce: bool = True
+
+
+def linear_network_block(
+    student: Student,
+    plan: StepPlan,
+    grouping: Grouping = Grouping(),
+    hardware: Hardware = CPU,
     checkpoint: Checkpoint | None = None,
-) -> BlockResult:
-    """Train ``n_replicas`` runs of the two-layer linear network online and summarise every step.
+) -> BlockTables:
+    """Train the runs of ``plan`` on a linear network online and summarise every step.
 
     Args:
-        w1, w2, teacher: initial weights (p1, p), (p2, p1) and T (p2, p).
-        learning_rates: shape (T,).
-        stream: seeds the mini-batches; each group of replicas has its own generator.
-        replicas_at_once: replicas of a group (up to the rounding that makes groups even). Values
-            depend on it: a group is a random stream and costs one degree of freedom.
-        threads: groups trained at the same time on CPU. No value depends on it.
-        dtype: of weights and gradients, ``float32`` or ``float64``. Sums of squares are float64.
-        device: ``cpu`` or a CUDA device, which draws different mini-batches from the same seed.
-        reduce: train the equivalent network of p + p2 hidden units, if that is smaller.
+        student: initial weights and the teacher; two layers are trained by a compiled kernel on
+            CPU, more by torch.
+        plan: its stream seeds the mini-batches; each group of replicas has its own generator.
+        hardware: on CPU so many groups are trained at the same time; no value depends on it. A
+            CUDA device draws different mini-batches from the same stream.
         checkpoint: where to save the state and to go on from, opened and closed by the caller in
             the main thread.
 
     Raises ArtifactError if the checkpoint is of another run, StoppedError after a requested stop.
     """
-    sizes = group_sizes(n_replicas, replicas_at_once)
-    precision = {"float32": torch.float32, "float64": torch.float64}[dtype]
+    device = hardware.device
+    sizes = group_sizes(plan.n_replicas, grouping.replicas_at_once)
+    precision = {"float32": torch.float32, "float64": torch.float64}[grouping.dtype]
     with _one_thread():
-        first, second = torch.as_tensor(w1), torch.as_tensor(w2)
-        if reduce:
-            first, second = reduce_hidden(first, second)
-        w1_start, w2_start, target = (
-            tensor.to(device, precision) for tensor in (first, second, torch.as_tensor(teacher))
+        weights = [torch.as_tensor(weight) for weight in student.weights]
+        if grouping.reduce and len(weights) == 2:
+            weights = list(reduce_hidden(*weights))
+        network = Network(
+            tuple(weight.to(device, precision) for weight in weights),
+            torch.as_tensor(student.teacher).to(device, precision),
         )
-        weights = w1_start, w2_start, target
 
         def make_run(group: int) -> Run:
-            return _group(weights, learning_rates, batch_size, sizes[group], _child(stream, group))
+            stream = _child(plan.stream, group)
+            return _group(network, replace(plan, n_replicas=sizes[group], stream=stream))
 
         tables = train_side_by_side(
             make_run,
             sizes,
-            threads if device == "cpu" else 1,
-            f"b = {batch_size}: groups of {sizes[0]} replicas",
+            hardware.threads if device == "cpu" else 1,
+            f"b = {plan.batch_size}: groups of {sizes[0]} replicas",
             checkpoint,
             initializer=lambda: torch.set_num_threads(1),  # torch's setting belongs to the thread
         )
-    block = pooled([BlockResult(**of_group) for of_group in tables], sizes)
-    report_divergence(block, n_replicas, batch_size)
+    block = pooled([BlockTables(**of_group) for of_group in tables], sizes)
+    block.log_divergence(plan.n_replicas, plan.batch_size)
     return block
 
 
-def _group(
-    weights: Weights,
-    learning_rates: Floats,
-    batch_size: int,
-    n_replicas: int,
-    stream: np.random.SeedSequence,
-) -> Run:
-    w1, w2, teacher = weights
-    (hidden, p), p2 = w1.shape, len(w2)
-    generator = torch.Generator(w1.device).manual_seed(torch_seed(stream))
-    form = preferred_form(p, hidden, p2, batch_size)
-    sampler = GaussianSampler(p, batch_size, n_replicas, generator, form, w1.dtype)
-    if has_kernel(w1):
-        return KernelRun(weights, sampler, learning_rates, n_replicas)
-    stack = TwoLayerReplicas(w1, w2, teacher, n_replicas)
-    rates = learning_rates.tolist()
-    return TorchRun(stack, sampler, generator, batch_size, rates, _STEPS_PER_RECORD)
+def _group(network: Network, plan: StepPlan) -> Run:
+    weights, b = network.weights, plan.batch_size
+    p, n_replicas = weights[0].shape[1], plan.n_replicas
+    generator = torch.Generator(weights[0].device).manual_seed(torch_seed(plan.stream))
+    two_layers = len(weights) == 2
+    # Deep stacks take inputs: products through the layers cost less with b columns than with p.
+    form = preferred_form(p, len(weights[0]), len(weights[1]), b) if two_layers else "inputs"
+    sampler = GaussianSampler(p, b, n_replicas, generator, form, weights[0].dtype)
+    if two_layers and has_kernel(weights[0]):
+        return KernelRun(network, sampler, plan.learning_rates, n_replicas)
+    stack: ReplicaStack[GaussianBatch]
+    if two_layers:
+        stack = TwoLayerReplicas(weights[0], weights[1], network.teacher, n_replicas)
+    else:
+        stack = DeepLinearReplicas(weights, network.teacher, n_replicas)
+    rates = plan.learning_rates.tolist()
+    return TorchRun(stack, sampler, generator, b, rates, _STEPS_PER_RECORD)
 
 
 class KernelRun:
@@ -133,12 +150,12 @@ class KernelRun:
 
     def __init__(
         self,
-        weights: Weights,
+        network: Network,
         draw_batch: GaussianSampler,
         learning_rates: Floats,
         n_replicas: int,
     ) -> None:
-        w1, w2, teacher = (weight.numpy() for weight in weights)
+        w1, w2, teacher = (weight.numpy() for weight in (*network.weights, network.teacher))
         first, second = (np.repeat(w[None], n_replicas, axis=0) for w in (w1, w2))
         self._kernel = TwoLayerKernel(first, second, teacher)
         self._draw_batch = draw_batch

@@ -1,20 +1,22 @@
 """One training block of any torch module on labelled examples, in epochs, by SGD or Adam."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline_lib.sampling.epochs import EpochSampler, LastBatch, recorded_steps
+from pipeline_lib.artifacts.block_tables import BlockTables
+from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.seeding import torch_seed
-from pipeline_lib.study.settings import LearningRate
-from pipeline_lib.training.checkpoint import Checkpoint
-from pipeline_lib.training.groups import EpochBlockResult
+from pipeline_lib.study.block import CPU, Hardware
+from pipeline_lib.study.settings import Optimizer
+from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.labelled import Examples, GivenBatch
 from pipeline_lib.training.memory import most_that_fit
 from pipeline_lib.training.module_stack import Loss, ModuleReplicas
@@ -24,6 +26,14 @@ from pipeline_lib.training.sgd_epochs import epoch_block
 log = logging.getLogger(__name__)
 
 _CHUNK = 100  # examples evaluated at once, or b of them if that is more
+
+
+@dataclass(frozen=True)
+class _How:
+    """Whether all replicas are trained at once, and whether by Adam."""
+
+    vectorised: bool
+    adam: bool
 
 
 class AdamReplicas(ModuleReplicas):
@@ -55,78 +65,54 @@ class AdamReplicas(ModuleReplicas):
         self._adam.restore(state["adam"])
 
 
+def chunk_of(batch_size: int) -> int:
+    """Examples evaluated at once."""
+    return max(_CHUNK, batch_size)
+
+
 def module_block(
     module: nn.Module,
     loss: Loss,
     sets: Mapping[str, Examples],
-    learning_rate: LearningRate,
-    batch_size: int,
-    epochs: int,
-    n_replicas: int,
-    stream: np.random.SeedSequence,
-    record: int | Literal["every"],
-    evaluated_epochs: Mapping[str, Collection[int]],
-    last_batch: LastBatch = "keep",
-    optimizer: Literal["sgd", "adam"] = "sgd",
-    epsilon: float = 1e-8,
-    device: str = "cpu",
-    threads: int = 1,
-    allow_tf32: bool = False,
+    plan: EpochPlan,
+    optimizer: Optimizer | None = None,
+    hardware: Hardware = CPU,
     checkpoint: Checkpoint | None = None,
-) -> EpochBlockResult:
-    """Train ``n_replicas`` runs from the weights of ``module``, as many at once as fit the memory.
+) -> BlockTables:
+    """Train the runs of ``plan`` from the weights of ``module``, as many at once as fit the memory.
 
     Args:
         module, loss: those of `pipeline_lib.training.module_stack.ModuleReplicas`.
         sets: inputs (n, ...) and targets (n, ...) by split; ``training`` is trained on and, as all
-            others, evaluated after the epochs in ``evaluated_epochs``.
-        record: recorded steps a decade, or ``every`` (`sampling.epochs.recorded_steps`).
-        stream: seeds the orders of the examples and random layers. Draws of the latter depend on
-            how many replicas are trained at once.
-        epsilon: of Adam.
-        threads: of torch's operations on CPU. Apart from rounding no value depends on it.
-        allow_tf32: on a CUDA device (`pipeline_lib.training.loop.set_precision`).
-        checkpoint: as of `training.sgd_epochs.epoch_block`. Random layers go on bit for bit
-            where they draw from torch's own generators.
+            others, evaluated after the epochs that ``plan`` names.
+        plan: its stream also seeds random layers. Draws of the latter depend on how many replicas
+            are trained at once.
+        optimizer: plain SGD if None.
+        hardware: its threads are those of torch's operations on CPU. Apart from rounding no value
+            depends on them.
+        checkpoint: as of `pipeline_lib.training.sgd_epochs.epoch_block`. Random layers go on bit
+            for bit where they draw from torch's own generators.
 
     The loss is the mean over a mini-batch, its gradient the recorded one, whatever the optimiser.
     Raises ConfigError if not even two replicas fit the memory.
     """
-    x, y = sets["training"]
-    sampler = EpochSampler(len(x), batch_size, n_replicas, stream, last_batch)
-    steps = sampler.steps_per_epoch
-    vectorised = can_vectorise(module, loss, sets["training"], device)
-    chunk = max(_CHUNK, batch_size)
-    at_once = _replicas_that_fit(
-        module, loss, sets, batch_size, chunk, n_replicas, device, vectorised, optimizer == "adam"
+    device = hardware.device
+    how = _How(
+        vectorised=can_vectorise(module, loss, sets["training"], device),
+        adam=optimizer is not None and optimizer.kind == "adam",
     )
+    size = _bytes_of(module, loss, sets, plan, how)
+    at_once = most_that_fit(size, plan.n_replicas, device, f"b = {plan.batch_size}")
 
     def stack(replicas: int) -> ModuleReplicas:
-        if optimizer == "adam":
-            return AdamReplicas(module, loss, replicas, device, vectorised, epsilon)
-        return ModuleReplicas(module, loss, replicas, device, vectorised)
+        if optimizer is not None and how.adam:
+            return AdamReplicas(module, loss, replicas, device, how.vectorised, optimizer.epsilon)
+        return ModuleReplicas(module, loss, replicas, device, how.vectorised)
 
-    with _threads(threads), _own_random_state(device):
-        torch.manual_seed(torch_seed(stream))
-        return epoch_block(
-            stack,
-            x,
-            y,
-            sets,
-            learning_rate.values(epochs * steps),
-            batch_size,
-            epochs,
-            n_replicas,
-            stream,
-            recorded_steps(epochs * steps, record, steps, sampler.short_last),
-            evaluated_epochs,
-            last_batch,
-            at_once,
-            device,
-            chunk,
-            allow_tf32,
-            checkpoint,
-        )
+    data = EpochData.on(device, *sets["training"], sets)
+    with _threads(hardware.threads), _own_random_state(device):
+        torch.manual_seed(torch_seed(plan.stream))
+        return epoch_block(stack, data, plan, at_once, checkpoint)
 
 
 def can_vectorise(module: nn.Module, loss: Loss, examples: Examples, device: str = "cpu") -> bool:
@@ -167,34 +153,26 @@ def bytes_kept(module: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> int:
     return sum(kept.values())
 
 
-def _replicas_that_fit(
-    module: nn.Module,
-    loss: Loss,
-    sets: Mapping[str, Examples],
-    batch_size: int,
-    chunk: int,
-    n_replicas: int,
-    device: str,
-    vectorised: bool,
-    adam: bool,
-) -> int:
-    """`pipeline_lib.training.memory.most_that_fit` for any module.
+def _bytes_of(
+    module: nn.Module, loss: Loss, sets: Mapping[str, Examples], plan: EpochPlan, how: _How
+) -> Callable[[int], int]:
+    """How many bytes that many replicas take.
 
     A replica has its weights, their gradient and two temporaries of it, Adam's two moments and its
     order of the examples; its batch and twice what a forward pass keeps, or that of an evaluation.
     """
-    x, y = (part[:batch_size] for part in sets["training"])
+    x, y = (part[: plan.batch_size] for part in sets["training"])
     examples = sum(_bytes(part) for of_split in sets.values() for part in of_split)
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
     kept = bytes_kept(module, loss, torch.as_tensor(x), torch.as_tensor(y))
-    batch = _bytes(x) + _bytes(y) + 2 * kept * max(1, -(-chunk // batch_size))
-    each = weights * (6 if adam else 4) + 8 * len(sets["training"][0])
+    batch = _bytes(x) + _bytes(y) + 2 * kept * max(1, -(-plan.chunk // plan.batch_size))
+    each = weights * (6 if how.adam else 4) + 8 * len(sets["training"][0])
     shared = examples
-    if vectorised:
+    if how.vectorised:
         each += batch
     else:
         shared += batch
-    return most_that_fit(lambda n: shared + n * each, n_replicas, device, f"b = {batch_size}")
+    return lambda n: shared + n * each
 
 
 def _own_random_state(device: str) -> AbstractContextManager[None]:

@@ -15,7 +15,6 @@ a step.
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -24,16 +23,6 @@ from pipeline_lib.training.labelled import Evaluation, LabelledBatch
 
 # What to do with layer k of the replicas of a slice, given d_k (r, b, out) and h_{k-1} (r, b, in).
 _Use = Callable[[slice, int, Tensor, Tensor], None]
-
-
-def multiply_adds(layers: Sequence[int], batch_size: int) -> int:
-    """Multiply-adds of one step of one replica with the given widths, inputs to outputs.
-
-    Each layer takes part in the forward pass, the gradient of the weights and, but for the first,
-    the back-propagation.
-    """
-    sizes = [inputs * outputs for inputs, outputs in pairwise(layers)]
-    return batch_size * (3 * sum(sizes) - sizes[0])
 
 
 class MlpReplicas:

@@ -5,7 +5,8 @@ are not given, so `mask_emb`, `seg_embed` and `r_s_bias` take no part and have g
 count among the paper's 35,493,122 parameters all the same.
 """
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,24 +35,19 @@ class ReviewClassifier(nn.Module):
 
 
 def xlnet_module(
-    vocab_size: int,
-    d_model: int,
-    n_layer: int,
-    n_head: int,
-    d_inner: int,
-    dropout: float,
-    seed: int,
-    scale: float = 0.02,
+    vocab_size: int, sizes: Mapping[str, Any], scale: float = 0.02, seed: int = 0
 ) -> nn.Module:
     """A `ReviewClassifier` with weights drawn from ``seed``, float32, in training mode.
 
     Matrices and biases of the attention are N(0, scale^2), other biases 0 and gains 1; 0.02 is
-    XLNet's own scale. ``dropout`` is that of every place that has one: embeddings, attention, both
-    halves of a layer and the summary. Torch's own random state is left as it was.
+    XLNet's own scale. ``sizes`` are d_model, n_layer, n_head, d_inner and ``dropout``, which is
+    that of every place that has one: embeddings, attention, both halves of a layer and the summary.
+    Torch's own random state is left as it was.
 
     Raises ConfigError if ``n_head`` does not divide ``d_model``, if ``d_model`` is odd (half of a
     position's encoding are sines) or if ``dropout`` is not in [0, 1).
     """
+    d_model, n_head, dropout = sizes["d_model"], sizes["n_head"], sizes["dropout"]
     if d_model % n_head or d_model % 2:
         raise ConfigError(
             f"xlnet: d_model {d_model}, n_head {n_head}: allowed is an even multiple of n_head"
@@ -60,12 +56,8 @@ def xlnet_module(
         raise ConfigError(f"xlnet: dropout {dropout}: allowed is 0 <= dropout < 1")
     config = XLNetConfig(  # of two labels, as it is by default
         vocab_size=vocab_size,
-        d_model=d_model,
-        n_layer=n_layer,
-        n_head=n_head,
-        d_inner=d_inner,
+        **sizes,
         initializer_range=scale,
-        dropout=dropout,
         summary_last_dropout=dropout,
         summary_type="last",
         pad_token_id=PAD_ID,

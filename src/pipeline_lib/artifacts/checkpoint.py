@@ -18,10 +18,10 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.artifacts.files import write_whole
 from pipeline_lib.artifacts.state_archive import MadeOf, State, read_state, write_state
 from pipeline_lib.errors import PipelineError
-from pipeline_lib.study.config import digest
 
 log = logging.getLogger(__name__)
 
@@ -193,12 +193,3 @@ def block_checkpoint(
             contents.setdefault(f"{kind}: {file.name}", []).append(content)
     made_of = {name: digest({name: value}) for name, value in {**values, **contents}.items()}
     return Checkpoint(path, made_of, every_s)
-
-
-def depends_on(block: Mapping[str, int], backend: str, *settings: Any) -> dict[str, Any]:
-    """What `block_checkpoint` takes of every block, by the names that its refusals use.
-
-    ``block``: init, b and seed; ``settings``: the configuration's digest, and what decides results
-    and is not in it.
-    """
-    return {"block": dict(block), "configuration": list(settings), "backend": backend}

@@ -1,0 +1,39 @@
+"""The tables that one training block leaves behind."""
+
+import logging
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline_lib.artifacts.schemas import SCHEMAS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BlockTables:
+    """Rows of the artefacts ``statistics`` and ``divergence``, and in epochs of ``metrics``."""
+
+    statistics: pd.DataFrame
+    divergence: pd.DataFrame
+    metrics: pd.DataFrame | None = None
+
+    @classmethod
+    def without_rows(cls) -> "BlockTables":
+        """The tables of a block that has no estimate."""
+        statistics, divergence = (
+            SCHEMAS[kind].empty_table().to_pandas() for kind in ("statistics", "divergence")
+        )
+        return cls(statistics, divergence)
+
+    def log_divergence(self, n_replicas: int, batch_size: int) -> None:
+        """Warn in the log if any of the block's ``n_replicas`` diverged."""
+        if len(self.divergence):
+            log.warning(
+                "b = %d: %d of %d replicas diverged, the first at step %d; "
+                "there is no estimate from that step on",
+                batch_size,
+                len(self.divergence),
+                n_replicas,
+                self.divergence["step"].min(),
+            )

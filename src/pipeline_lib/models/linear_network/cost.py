@@ -1,0 +1,65 @@
+"""What a block of linear networks costs."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from pipeline_lib.models.linear_network.settings import LinearNetwork
+from pipeline_lib.study.cost import (
+    ITEMSIZE,
+    ROW_IN_MEMORY,
+    STATISTICS,
+    BlockCost,
+    file_bytes,
+    saved_table_bytes,
+)
+from pipeline_lib.study.experiment import Experiment, IterationExperiment
+
+
+def multiply_adds(layers: Sequence[int], batch_size: int) -> int:
+    """Multiply-adds of one step of one linear network with these widths.
+
+    Of two layers, hidden units are reduced to p + p2, and of the two forms of a mini-batch the
+    cheaper is taken: `pipeline_lib.models.linear_network.two_layer.multiplications` gives each
+    term. Deeper networks go forward and back through the layers, for the mini-batch and again for
+    the population.
+    """
+    if len(layers) > 3:
+        sizes = [inputs * outputs for inputs, outputs in pairwise(layers)]
+        of_batch = batch_size * (3 * sum(sizes) - sizes[0] + layers[0] * layers[-1])
+        return of_batch + layers[0] * 3 * sum(sizes)
+    p, p1, p2 = layers
+    hidden = min(p1, p + p2)
+    inputs = batch_size * (p * (p2 + 2 * hidden) + hidden * (p + p2))
+    moment = p * p * (min(batch_size, p) + p2 + hidden) + p2 * hidden * p
+    return 3 * p2 * hidden * p + min(inputs, moment)
+
+
+def n_parameters(layers: Sequence[int]) -> int:
+    """Weights of a network as it is trained: the hidden units of two layers are reduced."""
+    if len(layers) > 3:
+        return sum(inputs * outputs for inputs, outputs in pairwise(layers))
+    p, p1, p2 = layers
+    return min(p1, p + p2) * (p + p2)
+
+
+def block_cost(model: LinearNetwork, experiment: Experiment, b: int, threads: int) -> BlockCost:
+    """The cost of one block at batch size ``b``."""
+    assert isinstance(experiment, IterationExperiment)
+    replicas, steps = experiment.runs_per_block, experiment.iterations
+    parameters, p = n_parameters(model.layers), model.layers[0]
+    # Two gradients, stochastic and of the population, are summarised.
+    step = 2 * multiply_adds(model.layers, b) + 2 * parameters * STATISTICS
+    groups = -(-replicas // model.replicas_at_once)
+    at_once = min(threads, groups) * min(model.replicas_at_once, replicas)
+    # Weights and both pairs of gradients; the mini-batch, its moment and the factor of the moment.
+    numbers = at_once * (3 * parameters + p * (b + 3 * p))
+    # Each matrix and all together: two estimators of one gradient, one of the other.
+    rows = 3 * len(model.layers) * steps
+    # Every group's table stays until they are pooled, which stacks them.
+    tables = (2 * groups + 3) * rows * ROW_IN_MEMORY
+    resident = numbers * ITEMSIZE[model.dtype] + tables
+    written = file_bytes("statistics", rows) + file_bytes("divergence", 0)
+    saved = groups * saved_table_bytes("statistics", rows)
+    checkpoint = at_once * parameters * ITEMSIZE[model.dtype] + saved
+    operations = float(replicas * steps * step)
+    return BlockCost(steps, replicas, groups, groups, operations, resident, written, checkpoint)

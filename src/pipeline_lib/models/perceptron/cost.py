@@ -1,0 +1,75 @@
+"""What a block of fully connected networks costs."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from pipeline_lib.models.perceptron.memory import BlockSize, block_bytes
+from pipeline_lib.models.perceptron.settings import IMAGES, Perceptron
+from pipeline_lib.sampling.epochs import EpochSampler
+from pipeline_lib.study.cost import (
+    ITEMSIZE,
+    ROW_IN_MEMORY,
+    STATISTICS,
+    BlockCost,
+    file_bytes,
+    saved_table_bytes,
+)
+from pipeline_lib.study.experiment import EpochExperiment, Experiment
+
+CHUNK = 1000
+"""Examples evaluated at once."""
+_IMAGE_BYTES = 784
+
+
+def multiply_adds(layers: Sequence[int], batch_size: int) -> int:
+    """Multiply-adds of one step of one network, as `MlpReplicas` makes it."""
+    sizes = _layer_sizes(layers)
+    return batch_size * (3 * sum(sizes) - sizes[0])
+
+
+def evaluation_multiply_adds(layers: Sequence[int], n_examples: int) -> int:
+    """Multiply-adds of one forward pass of one network over ``n_examples``."""
+    return n_examples * sum(_layer_sizes(layers))
+
+
+def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) -> BlockCost:
+    """The cost of one block; ConfigError if ``b`` is above the examples."""
+    assert isinstance(experiment, EpochExperiment)
+    replicas, layers, n = experiment.runs_per_block, model.layers, model.training_examples
+    sampler = EpochSampler(n, b, replicas, np.random.SeedSequence(0), experiment.last_batch)
+    steps = experiment.epochs * sampler.steps_per_epoch
+    used = experiment.epochs * int(sampler.batch_sizes_of_epoch.sum())
+    recorded = len(sampler.recorded_steps(experiment.epochs, experiment.recorded_steps))
+    examples = {
+        "training": n,
+        "validation": model.validation_examples,
+        "distorted": model.validation_examples,
+    }
+    times = {split: len(epochs) for split, epochs in experiment.evaluated_epochs().items()}
+    parameters = sum(_layer_sizes(layers)) + sum(layers[1:])
+    evaluated = sum(times[split] * examples[split] for split in times)
+    operations = replicas * (
+        2 * multiply_adds(layers, used)
+        + 2 * evaluation_multiply_adds(layers, evaluated)
+        + recorded * parameters * STATISTICS
+    )
+    size = BlockSize(layers, b, n, sum(examples.values()), CHUNK, ITEMSIZE[model.dtype], threads)
+    rows = recorded * (2 * (len(layers) - 1) + 1)  # weights, biases and all together
+    # The table of all images is read whole: from the file, as objects, joined.
+    images = sum(IMAGES.values()) + IMAGES["validation"]
+    resident = block_bytes(size, replicas) + 3 * images * _IMAGE_BYTES + 3 * rows * ROW_IN_MEMORY
+    metrics = replicas * sum(times.values())
+    written = (
+        file_bytes("statistics", rows)
+        + file_bytes("divergence", 0)
+        + file_bytes("metrics", metrics)
+    )
+    saved = saved_table_bytes("statistics", rows) + saved_table_bytes("metrics", metrics)
+    checkpoint = replicas * parameters * ITEMSIZE[model.dtype] + saved
+    return BlockCost(steps, replicas, 1, replicas, float(operations), resident, written, checkpoint)
+
+
+def _layer_sizes(layers: Sequence[int]) -> list[int]:
+    return [inputs * outputs for inputs, outputs in pairwise(layers)]

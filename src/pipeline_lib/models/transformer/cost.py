@@ -1,0 +1,69 @@
+"""What a block of XLNet classifiers costs."""
+
+import numpy as np
+
+from pipeline_lib.models.transformer.settings import Transformer
+from pipeline_lib.sampling.epochs import EpochSampler
+from pipeline_lib.study.cost import STATISTICS, BlockCost, file_bytes
+from pipeline_lib.study.experiment import EpochExperiment, Experiment
+
+_ADAMW = 15  # operations of an update of one parameter, its clipping included
+
+
+def activation_bytes(d_model: int, n_layer: int, n_head: int, d_inner: int, tokens: int) -> int:
+    """About what a review's activations take in XLNet until its gradient is known, in float32.
+
+    The counts of numbers a token and layer are what the paper's network was seen to take, 0.11 GiB
+    a review. One replica has activations at a time.
+    """
+    a_token = 3 * d_inner + 10 * n_head * tokens + 25 * d_model
+    return 4 * n_layer * tokens * a_token
+
+
+def n_parameters(model: Transformer) -> dict[str, int]:
+    """Parameters of the classifier: ``embedding``, ``products`` (matrices) and ``rest``."""
+    d, inner = model.d_model, model.d_inner
+    matrices = model.n_layer * (5 * d * d + 2 * d * inner) + d * d + 2 * d
+    # Of a layer: biases of attention and its segments, two norms, biases; then the summary's bias,
+    # the scores' and the embedding of masks.
+    rest = model.n_layer * (5 * d + 4 * d + inner + d) + d + 2 + d
+    return {"embedding": model.vocabulary * d, "products": matrices, "rest": rest}
+
+
+def multiply_adds(model: Transformer, n_examples: int) -> int:
+    """Multiply-adds of a forward pass over reviews: matrices, and attention to all tokens."""
+    d, tokens = model.d_model, model.tokens
+    # Scores of contents and of twice as many relative positions, and the weighted values.
+    attention = 4 * model.n_layer * tokens * d
+    return n_examples * tokens * (n_parameters(model)["products"] + attention)
+
+
+def block_cost(model: Transformer, experiment: Experiment, b: int) -> BlockCost:
+    """The cost of one block; ConfigError if ``b`` is above the examples."""
+    assert isinstance(experiment, EpochExperiment)
+    replicas, n = experiment.runs_per_block, model.training_examples
+    sampler = EpochSampler(n, b, replicas, np.random.SeedSequence(0), experiment.last_batch)
+    steps = experiment.epochs * sampler.steps_per_epoch
+    recorded = len(sampler.recorded_steps(experiment.epochs, experiment.recorded_steps))
+    parameters = sum(n_parameters(model).values())
+    used = experiment.epochs * int(sampler.batch_sizes_of_epoch.sum())
+    evaluations = len(experiment.evaluated_epochs()["training"])
+    evaluated = evaluations * (n + model.validation_examples)
+    operations = replicas * (
+        2 * multiply_adds(model, 3 * used + evaluated)
+        + steps * parameters * _ADAMW
+        + recorded * 2 * parameters * STATISTICS  # before and after clipping
+    )
+    resident = 16 * replicas * parameters + b * activation_bytes(
+        model.d_model, model.n_layer, model.n_head, model.d_inner, model.tokens
+    )
+    rows = 2 * recorded
+    # Evaluations, and the mini-batches' own means.
+    metrics = replicas * (2 * evaluations + experiment.epochs)
+    written = (
+        file_bytes("statistics", rows)
+        + file_bytes("divergence", 0)
+        + file_bytes("metrics", metrics)
+    )
+    checkpoint = 12 * replicas * parameters
+    return BlockCost(steps, replicas, 1, 1, float(operations), resident, written, checkpoint)

@@ -1,0 +1,162 @@
+"""What is wrong with a value of the configuration, in one line made from the typed sections."""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline_lib.errors import ConfigError
+
+Path = tuple[str | int, ...]
+
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least {}"),
+    "greater_than": ("gt", "above {}"),
+    "less_than_equal": ("le", "at most {}"),
+    "less_than": ("lt", "below {}"),
+    "too_short": ("min_length", "at least {} entries"),
+    "string_pattern_mismatch": ("pattern", "text matching {}"),
+}
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+_MISSING = ("missing", "missing_argument")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the file a value stands: ``path`` leads to the section that is checked.
+
+    ``at`` turns a path into what the user reads, such as the scale that a value comes from.
+    """
+
+    path: Path = ()
+    at: Callable[[Path], str] = lambda path: dotted(path)
+
+    def __call__(self, path: Path) -> str:
+        return self.at((*self.path, *path))
+
+
+def dotted(path: Path) -> str:
+    """``experiments.admission.runs`` for the parts of a path."""
+    return ".".join(map(str, path))
+
+
+def checked(cls: type[Any], values: Any, place: Place) -> Any:
+    """``values`` as an object of the section ``cls``.
+
+    Raises ConfigError for the first mistake, in one line.
+    """
+    adapter = TypeAdapter(cls)
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        schema = adapter.json_schema()
+        raise ConfigError(_told(error, values, schema, place)) from None
+
+
+def unknown_key(where: str, key: object, allowed: Sequence[str]) -> str:
+    """The line for a key that is not known, with the nearest one that is."""
+    close = difflib.get_close_matches(str(key), allowed, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"config: {where}: unknown key; allowed: {', '.join(allowed)}{hint}"
+
+
+def not_a_mapping(where: str, value: object) -> str:
+    """The line for a value that should have keys."""
+    return f"config: {where}: {value!r} is of the wrong type; allowed: object"
+
+
+def _told(error: ValidationError, values: Any, schema: Mapping[str, Any], place: Place) -> str:
+    details = error.errors(include_url=False)
+    # A misspelt key is missing under its right name too; what is told is the misspelling.
+    first = min(details, key=lambda one: _order(one, values))
+    path = _path(first, values)
+    where, kind, context = place(path), first["type"], first.get("ctx", {})
+    if kind in _UNKNOWN:
+        of_section = _fragment(schema, path[:-1], schema)
+        return unknown_key(where, path[-1], list(of_section.get("properties", {})))
+    if kind in _MISSING:
+        return f"config: {where}: missing; it is required"
+    found = f"config: {where or 'the file'}: {first['input']!r}"
+    allowed = _fragment(schema, path, schema)
+    if kind == "literal_error":
+        return f"{found} is not one of the allowed values: {', '.join(_choices(allowed, schema))}"
+    if kind == "each_once":
+        return f"{found} holds a value twice; allowed: each value once"
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"{found} is not allowed; allowed: {words.format(context[name])}"
+    if kind == "finite_number":
+        return f"{found} is not allowed; allowed: a finite number"
+    if kind.endswith("_type") or kind in ("is_instance_of", "dataclass_exact_type"):
+        return f"{found} is of the wrong type; allowed: {' or '.join(_types(allowed, schema))}"
+    return f"{found}: {first['msg']}"
+
+
+def _order(one: ErrorDetails, values: Any) -> tuple[bool, bool, bool]:
+    """First what is known to be misspelt; of the forms that a value can have, the nearest one."""
+    form_of_many = len(one["loc"]) > len(_path(one, values))
+    is_literal = one["type"] == "literal_error"
+    wrong_form = form_of_many and (
+        one["type"].endswith("_type") or (is_literal and not isinstance(one["input"], str))
+    )
+    return one["type"] not in _UNKNOWN, one["type"] in _MISSING, wrong_form
+
+
+def _path(one: ErrorDetails, values: Any) -> Path:
+    """The error's place within ``values``, without the names that pydantic gives alternatives."""
+    path: list[str | int] = []
+    here: Any = values
+    last = one["loc"][-1:] if one["type"] in (*_UNKNOWN, *_MISSING) else ()
+    for part in one["loc"][: len(one["loc"]) - len(last)]:
+        if (isinstance(here, Mapping) and part in here) or (
+            isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
+        ):
+            here = here[part]
+        else:
+            continue
+        path.append(part)
+    return (*path, *last)
+
+
+def _fragment(schema: Mapping[str, Any], path: Path, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of the JSON schema that describes the value at ``path``."""
+    here: Mapping[str, Any] = schema
+    for part in path:
+        for form in _forms(here, root):
+            if isinstance(part, int) and "items" in form:
+                here = form["items"]
+                break
+            if part in form.get("properties", {}):
+                here = form["properties"][part]
+                break
+            if isinstance(form.get("additionalProperties"), Mapping):
+                here = form["additionalProperties"]
+                break
+        else:
+            return {}
+    forms = _forms(here, root)
+    return forms[0] if len(forms) == 1 else {"anyOf": forms}
+
+
+def _forms(fragment: Mapping[str, Any], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The alternatives of a fragment, references resolved."""
+    if "$ref" in fragment:
+        return _forms(root["$defs"][fragment["$ref"].rsplit("/", 1)[1]], root)
+    if "anyOf" in fragment:
+        return [form for one in fragment["anyOf"] for form in _forms(one, root)]
+    return [fragment]
+
+
+def _types(fragment: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
+    types = [str(form["type"]) for form in _forms(fragment, root) if "type" in form]
+    return list(dict.fromkeys(types)) or ["another type"]
+
+
+def _choices(fragment: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
+    choices: list[object] = []
+    for form in _forms(fragment, root):
+        choices += [form["const"]] if "const" in form else form.get("enum", [])
+    return [str(choice) for choice in choices]

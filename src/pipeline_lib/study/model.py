@@ -1,0 +1,120 @@
+"""The seam: what a kind of model is to everything else.
+
+A kind is one class, the typed `model:` section of an experiment, in a folder of its own under
+`pipeline_lib.models`. The class is light: planning a study and drawing its figures read it without
+importing torch. Its methods import what they need when they are called. `docs/extending.md` shows
+how to add a kind.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from numpy.typing import NDArray
+
+from pipeline_lib.artifacts.block_tables import BlockTables
+from pipeline_lib.artifacts.checkpoint import Checkpoint
+from pipeline_lib.imports import source_files
+from pipeline_lib.study.cost import BlockCost, Speed
+
+if TYPE_CHECKING:
+    from pipeline_lib.artifacts.checkpoint import Checkpoint
+    from pipeline_lib.study.block import Block
+    from pipeline_lib.study.experiment import Experiment
+
+Weights = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a block is trained on, and where it comes from.
+
+    ``examples`` is what the kind's own `Model.train` takes. ``sha256`` identifies the raw data;
+    it and ``n_rows`` are None where examples are drawn online.
+    """
+
+    examples: Any
+    source: str
+    sha256: str | None = None
+    n_rows: int | None = None
+
+
+class Model(ABC):
+    """A kind of model: subclasses are `pipeline_lib.study.section.section` classes.
+
+    The class variables say what the kind can do. An experiment that asks for anything else is
+    refused in one line before a job starts.
+    """
+
+    kind: str
+
+    in_epochs: ClassVar[bool]
+    """Trained in epochs with losses in between, or for a number of iterations."""
+    schedules: ClassVar[tuple[str, ...]] = ("inverse_time", "constant")
+    """Learning-rate schedules."""
+    optimizers: ClassVar[tuple[str, ...]] = ()
+    """Kinds of the section `optimizer`; empty where there is only plain SGD."""
+    needs_optimizer: ClassVar[bool] = False
+    """Whether the section `optimizer` must be there."""
+    needs_scale: ClassVar[bool] = True
+    """Whether `initial_weights.scale` must be there; if not, it must not."""
+    may_have: ClassVar[tuple[str, ...]] = ()
+    """Keys of the experiment beside those of every experiment of its length."""
+    must_have: ClassVar[tuple[str, ...]] = ()
+    """Such keys that cannot be left out."""
+    draws_with_own_code: ClassVar[bool] = False
+    """Whether drawing the weights runs the user's code, which is no work for a login node."""
+    cpu_core: ClassVar[Speed | None] = None
+    """Speed of one CPU core, as `cost` counts operations; None where the cost is not known."""
+
+    def check(self, where: str, experiment: "Experiment") -> None:  # noqa: B027
+        """ConfigError, in one line that begins with ``where``, for what cannot be trained."""
+
+    def sources(self, experiment: str) -> Mapping[str, str]:
+        """The tables that training reads, by name; paths below ``results/{scale}/``."""
+        return {}
+
+    def weight_sources(self, experiment: str) -> Mapping[str, str]:
+        """The files that drawing the initial weights reads, likewise."""
+        return {}
+
+    def own_files(self, folders: Iterable[Path]) -> list[Path]:
+        """Files of the user's own that results depend on, found in ``folders``."""
+        return source_files(self.kind, folders) if ":" in self.kind else []
+
+    @abstractmethod
+    def draw_weights(
+        self, experiment: "Experiment", init: int, sources: Mapping[str, Path]
+    ) -> Weights:
+        """Initial weights number ``init``, the same for all runs of ``experiment``.
+
+        ``sources`` are the files of `weight_sources`.
+        """
+
+    @abstractmethod
+    def load(self, experiment: "Experiment", sources: Mapping[str, Path]) -> TrainingData:
+        """The data to train on, from the files of `sources`."""
+
+    @abstractmethod
+    def train(
+        self,
+        block: "Block",
+        weights: Weights,
+        data: TrainingData,
+        checkpoint: Checkpoint | None = None,
+    ) -> BlockTables:
+        """Train the runs of ``block`` from ``weights`` and summarise their gradients.
+
+        Raises ArtifactError if the checkpoint is of another run, StoppedError after a requested
+        stop.
+        """
+
+    def cost(self, experiment: "Experiment", batch_size: int, threads: int) -> BlockCost | None:
+        """What one block at ``batch_size`` costs, or None if that is not known."""
+        return None
+
+    def backend(self, device: str) -> str:
+        """What computes on ``device``, as provenance states it; blocks of one table share it."""
+        return f"torch {device}"

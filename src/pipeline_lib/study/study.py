@@ -1,0 +1,110 @@
+"""The whole configuration: what is set once for the study, and its experiments at one scale."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from pipeline_lib.errors import ConfigError
+from pipeline_lib.study.experiment import Experiment
+from pipeline_lib.study.section import UNIQUE, EachOnce, Name, NotNegative, Number, Text, section
+from pipeline_lib.study.settings import Compute, Distortion, HeavyTails
+
+PAPER = "paper"
+"""The scale at which every experiment has the paper's own values."""
+
+
+@section
+class Settings:
+    """The keys of the configuration beside `experiments` and `scales`."""
+
+    scale: Name
+    """The scale to run: a key of `scales`."""
+    seed: NotNegative
+    """Seed from which every random stream of the study is derived."""
+    data_dir: Text | None
+    """A folder with raw data files, looked up before the internet; it may be missing. The
+    environment variable DATA_DIR comes first."""
+    distortion: Distortion
+    heavy_tails: HeavyTails
+    compute: Compute
+    confidence_level: Annotated[Number, Field(gt=0, lt=1)]
+    """Level of all confidence intervals."""
+    only: Annotated[tuple[Text, ...], UNIQUE, EachOnce] | None
+    """Experiments to build, or null for all of them."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The configuration with one scale applied.
+
+    ``at_paper_scale`` are the same experiments with the paper's values.
+    """
+
+    settings: Settings
+    experiments: Mapping[str, Experiment]
+    at_paper_scale: Mapping[str, Experiment]
+
+    @property
+    def scale(self) -> str:
+        return self.settings.scale
+
+    @property
+    def seed(self) -> int:
+        return self.settings.seed
+
+    @property
+    def data_dir(self) -> str | None:
+        return self.settings.data_dir
+
+    @property
+    def distortion(self) -> Distortion:
+        return self.settings.distortion
+
+    @property
+    def heavy_tails(self) -> HeavyTails:
+        return self.settings.heavy_tails
+
+    @property
+    def compute(self) -> Compute:
+        return self.settings.compute
+
+    @property
+    def confidence_level(self) -> float:
+        return self.settings.confidence_level
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The experiments that are built unless a target is named."""
+        only = self.settings.only
+        return tuple(self.experiments) if only is None else only
+
+    @property
+    def builds_everything(self) -> bool:
+        """Whether all experiments are built, and so what is of none of them alone."""
+        return self.settings.only is None
+
+    @property
+    def run_counts(self) -> tuple[int, ...]:
+        """The numbers of runs that the scalar network is tried with at this scale."""
+        counts = self.heavy_tails.run_counts
+        return counts.get(self.scale, counts[PAPER])
+
+    def scalar_network(self) -> dict[str, Any]:
+        """The settings of the scalar network at this scale, as plain JSON values."""
+        return dataclasses.asdict(self.heavy_tails) | {"run_counts": self.run_counts}
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The names of the experiments whose model is of this kind."""
+        return [name for name, one in self.experiments.items() if one.model.kind == kind]
+
+    def require(self, *names: str) -> None:
+        """ConfigError unless every experiment of ``names`` is there."""
+        for name in names:
+            if name not in self.experiments:
+                raise ConfigError(
+                    f"config: experiments.{name}: missing, but figures are drawn from it; "
+                    "give it few runs if you do not need it"
+                )
