@@ -79,3 +79,9 @@ include: "workflow/rules/own.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/report.smk"
+
+
+# What a result was made with is its code too: found for every script, listed for none.
+for each in workflow.rules:
+    if each.script is not None and "code" not in each.params.keys():
+        each.set_params(code=code_of(each.script))

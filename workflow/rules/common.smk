@@ -19,6 +19,8 @@ OWN_FOLDERS = [folder for folder in [*beside, *inherited] if folder != SOURCE]
 searched = dict.fromkeys(map(str, [SOURCE, *OWN_FOLDERS]))
 os.environ.update(PYTHONPATH=os.pathsep.join(searched))
 
+from pipeline_lib.study.code.digests import Digests
+from pipeline_lib.study.code.search import Library
 from pipeline_lib.study.config import digest, load_study
 from pipeline_lib.study.cost import mem_mb, runtime
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
@@ -46,17 +48,11 @@ except PipelineError as error:
 RESULTS = f"results/{study.scale}"
 LOGS = f"logs/{study.scale}"
 BENCHMARKS = f"benchmarks/{study.scale}"
-
-# In another folder than the checkout's a link stands for the library: results stay up to date when
-# the checkout moves.
-CODE = Path("src")
-if not CHECKOUT.samefile("."):
-    CODE = Path(".snakemake/pipeline_src")
-    if not (CODE.is_symlink() and CODE.readlink() == SOURCE):
-        CODE.parent.mkdir(exist_ok=True)
-        fresh = CODE.with_name(f"{CODE.name}.{os.getpid()}")
-        fresh.symlink_to(SOURCE)
-        fresh.replace(CODE)
+DIGESTS = Digests(
+    Library(SOURCE),
+    CHECKOUT / "workflow/scripts",
+    Path(".snakemake/code_digests.json"),
+)
 
 
 def of_kind(kind):
@@ -100,40 +96,29 @@ CHECKPOINT = (
 FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 
 
-# Every training block depends on these, whatever its model.
-BLOCK_MODULES = (
-    "models/linear_regression/block",
-    "training/checkpoint",
-    "training/replica_moments",
-    "seeding",
-    "artifacts/state_archive",
-    "estimation/statistics",
-    "training/loop",
-    "estimation/variance",
-)
-
-
-# And every block that is trained in epochs on these.
-EPOCH_MODULES = (
-    "training/epoch_plan",
-    "training/epoch_run",
-    "sampling/epochs",
-    "training/gradient_records",
-    "training/memory",
-    "training/labelled",
-    "estimation/pooling",
-    "training/groups",
-)
-
-
 def any_of(names):
     """A wildcard constraint: one of ``names``, or nothing if there is none."""
     return "|".join(names) or "(?!)"
 
 
-def modules(*names):
-    """Library modules that decide a stage's numbers: editing one reruns that stage."""
-    return [f"{CODE}/pipeline_lib/{name}.py" for name in names]
+def code_of(script):
+    """A parameter of every rule: the digest of the code behind its script.
+
+    Snakemake compares it as it does any parameter, so that an edit that may change a result runs
+    the job again, and a comment or a new modification time does not.
+    """
+
+    def code(wildcards):
+        named = wildcards.get("experiment")
+        experiments = (
+            [study.experiments[named]] if named else study.experiments.values()
+        )
+        models = {type(experiment.model) for experiment in experiments}
+        return DIGESTS.of(
+            Path(script).name, [f"{one.__module__}:{one.__name__}" for one in models]
+        )
+
+    return code
 
 
 def own_code(wildcards):

@@ -10,14 +10,6 @@ rule draw_module_weights:
     """Check that module, loss and data fit together; write the initial weights of all runs."""
     input:
         own=own_code,
-        code=modules(
-            "imports",
-            "models/initial_weights",
-            "seeding",
-            "training/labelled",
-            "models/module/own_module",
-            "training/module_stack",
-        ),
     output:
         WEIGHTS,
     log:
@@ -44,17 +36,6 @@ rule train_module_block:
     input:
         own=own_code,
         weights=WEIGHTS,
-        code=modules(
-            *BLOCK_MODULES,
-            *EPOCH_MODULES,
-            "training/sgd_epochs",
-            "models/module/block",
-            "imports",
-            "training/module_stack",
-            "models/module/own_module",
-            "training/optim",
-            "study/settings",
-        ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
         divergence=f"{BLOCK}/divergence.parquet",
@@ -90,7 +71,6 @@ rule gradient_variance:
     """Variance of the stochastic gradient by batch size, any module trained in epochs."""
     input:
         variance=f"{RESULTS}/variance/{{experiment}}.parquet",
-        code=modules("figures/gradient_variance", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/{{experiment}}_variance", ".svg", ".png"),
@@ -118,9 +98,6 @@ rule decide_ordering:
     """Is the variance of the stochastic gradient decreasing in b at every recorded iteration?"""
     input:
         variance=f"{RESULTS}/variance/{{experiment}}.parquet",
-        code=modules(
-            "claims/own", "claims/ordering", "claims/verdict", "estimation/inference"
-        ),
     output:
         table=f"{RESULTS}/verdicts/{{experiment}}.parquet",
         page=f"{RESULTS}/verdicts/{{experiment}}.md",

@@ -13,7 +13,6 @@ rule exact_moments:
     input:
         data=data_of,
         weights=weights_of,
-        code=modules("theory/linear_regression", "theory/tables", "data/admissions"),
     output:
         variance=f"{RESULTS}/theory/{{experiment}}.parquet",
         loss=f"{RESULTS}/theory/{{experiment}}_loss.parquet",
@@ -37,12 +36,6 @@ rule exact_polynomial:
     input:
         data=data_of,
         weights=weights_of,
-        code=modules(
-            "theory/polynomial",
-            "theory/linear_regression",
-            "theory/tables",
-            "data/admissions",
-        ),
     output:
         f"{RESULTS}/theory/{{experiment}}_polynomial.parquet",
     log:
@@ -67,9 +60,6 @@ rule exact_two_layer:
     """Variance of the two-layer linear network at t = 0 and t = 1, for every b."""
     input:
         weights=weights_of,
-        code=modules(
-            "theory/two_layer", "theory/wishart", "theory/wick", "theory/tables"
-        ),
     output:
         f"{RESULTS}/theory/{{experiment}}.parquet",
     log:
@@ -89,13 +79,6 @@ rule exact_two_layer:
 
 rule scalar_theory:
     """Polynomials in 1/b, their degrees and b_0 for the scalar two-layer network, exactly."""
-    input:
-        code=modules(
-            "theory/scalar_tables",
-            "theory/scalar_network",
-            "theory/scalar_claims",
-            "theory/batch_polynomial",
-        ),
     output:
         polynomial=f"{RESULTS}/theory/scalar_network_polynomial.parquet",
         degrees=f"{RESULTS}/theory/scalar_network_degrees.parquet",

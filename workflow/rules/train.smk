@@ -12,7 +12,6 @@ rule draw_initial_weights:
     """Initial weights of linear regression, shared by training and theory."""
     input:
         data=data_of,
-        code=modules("models/initial_weights", "seeding", "data/admissions"),
     output:
         WEIGHTS,
     log:
@@ -33,8 +32,6 @@ rule draw_initial_weights:
 
 rule draw_two_layer_weights:
     """Initial weights of the student network, and its teacher."""
-    input:
-        code=modules("models/initial_weights", "seeding"),
     output:
         WEIGHTS,
     log:
@@ -55,8 +52,6 @@ rule draw_two_layer_weights:
 
 rule draw_mlp_weights:
     """Initial weights of the fully connected network; its biases start at 0."""
-    input:
-        code=modules("models/initial_weights", "seeding"),
     output:
         WEIGHTS,
     log:
@@ -79,12 +74,6 @@ rule draw_xlnet_weights:
     """Initial weights of the XLNet classifier, as wide as its vocabulary turned out."""
     input:
         origin=f"{RESULTS}/data/{{experiment}}.json",
-        code=modules(
-            "models/transformer/block",
-            "data/tokens",
-            "models/transformer/xlnet",
-            "seeding",
-        ),
     output:
         WEIGHTS,
     log:
@@ -108,16 +97,6 @@ rule train_block:
     input:
         data=data_of,
         weights=WEIGHTS,
-        code=modules(
-            *BLOCK_MODULES,
-            "training/resumable",
-            "sampling/subsets",
-            "data/admissions",
-            "models/linear_regression/replicas",
-            "models/linear_regression/kernel",
-            "models/linear_regression/design",
-            "theory/linear_regression",
-        ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
         divergence=f"{BLOCK}/divergence.parquet",
@@ -151,15 +130,6 @@ rule train_two_layer_block:
     """R runs of SGD on the two-layer linear network with online samples."""
     input:
         weights=WEIGHTS,
-        code=modules(
-            *BLOCK_MODULES,
-            "models/linear_network/block",
-            "estimation/pooling",
-            "training/resumable",
-            "sampling/gaussian",
-            "models/linear_network/two_layer",
-            "models/linear_network/two_layer_kernel",
-        ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
         divergence=f"{BLOCK}/divergence.parquet",
@@ -195,15 +165,6 @@ rule train_mlp_block:
         data=rules.prepare_mnist.output.table,
         distorted=rules.distort_mnist.output.table,
         weights=WEIGHTS,
-        code=modules(
-            *BLOCK_MODULES,
-            *EPOCH_MODULES,
-            "training/sgd_epochs",
-            "models/perceptron/block",
-            "data/mnist",
-            "data/mnist_table",
-            "models/perceptron/replicas",
-        ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
         divergence=f"{BLOCK}/divergence.parquet",
@@ -239,18 +200,6 @@ rule train_xlnet_block:
     input:
         data=f"{RESULTS}/data/{{experiment}}.parquet",
         weights=WEIGHTS,
-        code=modules(
-            *BLOCK_MODULES,
-            *EPOCH_MODULES,
-            "training/adam_epochs",
-            "models/transformer/block",
-            "data/reviews_table",
-            "data/tokens",
-            "training/optim",
-            "models/transformer/dropout_stack",
-            "training/module_stack",
-            "models/transformer/xlnet",
-        ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
         divergence=f"{BLOCK}/divergence.parquet",
@@ -283,16 +232,6 @@ rule train_xlnet_block:
 
 rule heavy_tails:
     """What R runs see of a variance that is known exactly: the scalar two-layer network."""
-    input:
-        code=modules(
-            "theory/heavy_tails",
-            "seeding",
-            "theory/scalar_tables",
-            "estimation/inference",
-            "estimation/variance",
-            "theory/scalar_network",
-            "theory/batch_polynomial",
-        ),
     output:
         estimates=f"{RESULTS}/heavy_tails/estimates.parquet",
         repeats=f"{RESULTS}/heavy_tails/repeats.parquet",

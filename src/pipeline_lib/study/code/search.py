@@ -1,31 +1,11 @@
-"""The code behind a result: found by following imports, and compared by a digest.
-
-What counts for a script, in plain words:
-
-- The script itself, and every name of the library that it uses: functions, classes and constants,
-  with all that they use in turn, imports within functions included. An import of a whole module
-  counts all of its names.
-- Of every module that is imported on the way, the statements that do something at import.
-- Files that are not Python and lie beside such a module, if the code names them.
-- Of the models (`pipeline_lib.models.MODELS`) only those that are named for the job, and of their
-  classes the methods whose name the code uses, as in ``model.train(...)``: what a block costs in
-  memory does not decide its numbers.
-- Of the tables' schemas those whose name stands as a string in the code.
-- Not the logs and the classes of errors, which decide no number.
-
-Comments, docstrings and blank lines do not count, nor does the order of functions in a file, nor
-type hints where nothing reads them. Names are followed whatever they stand for, so that rather too
-much is found than too little. What runs without being named would be missed: a module that is
-imported by a name put together when the code runs, a list that classes enter by being derived
-(``__init_subclass__``). Tests hold the library to this.
-"""
+"""The search for the code behind a script: `pipeline_lib.study.code` says what counts."""
 
 import hashlib
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
-from pipeline_lib.study.syntax import Module, Statement, Target
+from pipeline_lib.study.code.modules import Module
+from pipeline_lib.study.code.statements import Statement, Target
 
 # Modules that decide what is told, not what is computed.
 WITHOUT_NUMBERS = frozenset({"errors", "logs"})
@@ -50,6 +30,11 @@ class Library:
         self.package = package
         self._modules: dict[str, Module | None] = {}
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the package itself."""
+        return self._source / self.package
+
     def module(self, name: str) -> Module | None:
         """A module by its full name; None if the package has none of this name."""
         if name not in self._modules:
@@ -66,7 +51,7 @@ class Library:
         return None
 
     def search(self, script: Path, models: Iterable[str] = ()) -> "Found":
-        """The code behind ``script``; ``models`` as in `code_digest`."""
+        """The code behind ``script``; ``models`` as in `Digests.of`."""
         found = Found(self)
         found.add_script(script)
         if found.uses_models:
@@ -254,19 +239,3 @@ class Found:
             self.uses_models = True
             return True
         return module.removeprefix(f"{self._library.package}.") in WITHOUT_NUMBERS
-
-
-@cache
-def installed() -> Library:
-    """The library that this module belongs to."""
-    return Library(Path(__file__).parents[2])
-
-
-@cache
-def code_digest(script: Path, models: tuple[str, ...] = ()) -> str:
-    """A fingerprint of the code behind ``script``, as it was when it was first asked for.
-
-    models: the classes of the models that the job may train, as ``package.module:Class``. They
-        count if the script uses the table of all models.
-    """
-    return installed().search(script, models).digest()

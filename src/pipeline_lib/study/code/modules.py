@@ -1,4 +1,4 @@
-"""What the statements of a Python file say, without comments, docstrings and type hints.
+"""A Python file as its top-level statements: what they bind, and what runs at import.
 
 Nothing is imported or run: a file is parsed once, and a statement is written out when it is asked
 for.
@@ -6,48 +6,22 @@ for.
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
+from pipeline_lib.study.code.statements import (
+    Function,
+    Statement,
+    Target,
+    Writer,
+    imported,
+    is_silent,
+)
+
 # Decorators that leave it to others to call a method by its name.
 _CALLED_BY_NAME = {
     "abstractmethod", "cached_property", "classmethod", "override", "property", "staticmethod",
 }  # fmt: skip
-
-
-class Target(NamedTuple):
-    """What an import names: a name of a module, or all of the module if ``name`` is None."""
-
-    module: str
-    name: str | None
-
-    def __str__(self) -> str:
-        return f"{self.module}:{self.name or ''}"
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One statement, written out as ``text``, and what it may depend on.
-
-    names: names that it uses, those of local variables too.
-    words: the attributes and the strings in it, as ``model.train`` gives ``train``.
-    says_any: whether ``getattr`` is called with a name that is put together.
-    imports: what it imports itself.
-    bases: of a class that is taken apart, the names of its base classes; not among ``names``.
-    parts: of a class that is taken apart, its methods, and of a table, its entries; not among the
-        text. Methods that may be called without being named stay in the text: ``__init__`` and
-        its like, and those with a decorator of their own.
-    """
-
-    text: str
-    names: frozenset[str]
-    words: frozenset[str]
-    imports: tuple[Target, ...]
-    says_any: bool
-    bases: tuple[str, ...] = ()
-    parts: tuple[tuple[str, "Statement"], ...] = ()
 
 
 class Module:
@@ -76,11 +50,11 @@ class Module:
                 for bound, target in imported(node, self._package):
                     self.imports.setdefault(bound, []).append(target)
                 continue
-            if _is_silent(node, annotated=False) or _is_for_type_checkers(node):
+            if is_silent(node, annotated=False) or _is_for_type_checkers(node):
                 continue
             for bound in set(_bound(node)):
                 self.definitions.setdefault(bound, []).append(node)
-            if isinstance(node, _Function | ast.ClassDef):
+            if isinstance(node, Function | ast.ClassDef):
                 decorated += [node] if node.decorator_list else []
             elif not _is_plain_assignment(node):
                 self.acts.append(node)
@@ -96,7 +70,7 @@ class Module:
         return self._written[key]
 
     def _whole(self, node: ast.AST) -> Statement:
-        return _Writer(self._package).statement(node)
+        return Writer(self._package).statement(node)
 
     def _taken_apart(self, node: ast.stmt) -> Statement:
         if isinstance(node, ast.ClassDef):
@@ -116,7 +90,7 @@ class Module:
     def _class_apart(self, node: ast.ClassDef) -> Statement:
         methods, rest, bases, outside = [], [], [], []
         for part in node.body:
-            if isinstance(part, _Function) and _is_called_by_name(part):
+            if isinstance(part, Function) and _is_called_by_name(part):
                 methods.append((part.name, self._whole(part)))
             else:
                 rest.append(part)
@@ -145,89 +119,6 @@ class Module:
         return bool(roots & self.definitions.keys()) or any(
             f"{module}.".startswith(f"{top}.") for module in imported_roots
         )
-
-
-def imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Target]]:
-    """The names that ``node`` binds in a module of ``package``, and what they stand for."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield alias.asname or alias.name.partition(".")[0], Target(alias.name, None)
-        return
-    above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-    module = ".".join([*above, *([node.module] if node.module else [])])
-    for alias in node.names:
-        if alias.name == "*":
-            raise SyntaxError(f"{package}: import * from {module} hides which names are used")
-        yield alias.asname or alias.name, Target(module, alias.name)
-
-
-class _Writer:
-    """Writes a syntax tree as text of its own, which does not change from one Python to another."""
-
-    def __init__(self, package: str) -> None:
-        self._package = package
-        self._names: set[str] = set()
-        self._words: set[str] = set()
-        self._imports: list[Target] = []
-        self._says_any = False
-
-    def statement(self, node: ast.AST) -> Statement:
-        text = self._write(node, annotated=False)
-        names, words = frozenset(self._names), frozenset(self._words)
-        return Statement(text, names, words, tuple(self._imports), self._says_any)
-
-    def _write(self, node: ast.AST, annotated: bool) -> str:
-        """``annotated``: whether the hints in ``node`` may decide something.
-
-        They may in the body of a class, which dataclasses read, and under a decorator.
-        """
-        self._note(node, annotated)
-        decorated = isinstance(node, _Function) and bool(node.decorator_list)
-        parts = [type(node).__name__]
-        for name, value in ast.iter_fields(node):
-            if isinstance(node, _Function):
-                annotated = decorated and name != "body"
-            elif isinstance(node, ast.ClassDef):
-                annotated = name == "body"
-            if name in ("annotation", "returns") and not annotated:
-                continue
-            if name in ("ctx", "kind", "type_comment") or value is None or value == []:
-                continue
-            parts.append(f"{name}={self._write_field(value, annotated)}")
-        return f"({' '.join(parts)})"
-
-    def _write_field(self, value: object, annotated: bool) -> str:
-        if isinstance(value, ast.AST):
-            return self._write(value, annotated)
-        if isinstance(value, list):
-            kept = [item for item in value if not _is_silent(item, annotated)]
-            return f"[{' '.join(self._write_field(item, annotated) for item in kept)}]"
-        return repr(value)
-
-    def _note(self, node: ast.AST, annotated: bool) -> None:
-        match node:
-            case ast.Name():
-                self._names.add(node.id)
-            case ast.Attribute():
-                self._words.add(node.attr)
-            case ast.Constant(value=str(text)):
-                self._words.add(text)
-                if annotated and text.isidentifier():  # a hint in quotes
-                    self._names.add(text)
-            case ast.Import() | ast.ImportFrom():
-                self._imports += [target for _, target in imported(node, self._package)]
-            case ast.Call(func=ast.Name(id="getattr"), args=[_, name, *_]):
-                if not isinstance(name, ast.Constant | ast.Name):
-                    self._says_any = True
-
-
-def _is_silent(node: object, annotated: bool) -> bool:
-    """Whether ``node`` does nothing: a docstring, ``pass``, or a hint without a value."""
-    if isinstance(node, ast.AnnAssign):
-        return node.value is None and not annotated
-    return isinstance(node, ast.Pass) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    )
 
 
 def _is_for_type_checkers(node: ast.stmt) -> bool:
