@@ -32,11 +32,11 @@ with job_log(snakemake.log[0]):
             provenance["backend"],
             snakemake.params.config_digest,
             snakemake.params.learning_rates,
-        ),
+        )
+        | {"code": snakemake.params.code},
         {
             "data": [snakemake.input.data],
             "weights": [snakemake.input.weights],
-            "code": [__file__, *snakemake.input.code],
         },
         snakemake.params.checkpoint_every_s,
     ) as checkpoint:

@@ -51,10 +51,10 @@ with job_log(snakemake.log[0]):
             snakemake.params.evaluated_epochs,
             snakemake.params.allow_tf32,
         )
-        | {"data": provenance["data_sha256"]},
+        | {"data": provenance["data_sha256"], "code": snakemake.params.code},
         {
             "weights": [snakemake.input.weights],
-            "code": [__file__, *snakemake.input.own, *snakemake.input.code],
+            "own code": snakemake.input.own,
         },
         snakemake.params.checkpoint_every_s,
     ) as checkpoint:

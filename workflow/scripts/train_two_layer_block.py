@@ -32,8 +32,9 @@ with job_log(snakemake.log[0]):
             provenance["backend"],
             snakemake.params.config_digest,
             snakemake.params.learning_rates,
-        ),
-        {"weights": [snakemake.input.weights], "code": [__file__, *snakemake.input.code]},
+        )
+        | {"code": snakemake.params.code},
+        {"weights": [snakemake.input.weights]},
         snakemake.params.checkpoint_every_s,
     ) as checkpoint:
         result = two_layer_block(

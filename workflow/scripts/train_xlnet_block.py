@@ -37,11 +37,11 @@ with job_log(snakemake.log[0]):
             snakemake.params.config_digest,
             snakemake.params.evaluated_epochs,
             snakemake.params.allow_tf32,
-        ),
+        )
+        | {"code": snakemake.params.code},
         {
             "data": [snakemake.input.data],
             "weights": [snakemake.input.weights],
-            "code": [__file__, *snakemake.input.code],
         },
         snakemake.params.checkpoint_every_s,
     ) as checkpoint:
