@@ -61,15 +61,25 @@ rule all:
                 f"{RESULTS}/figures/{{experiment}}_variance.svg",
                 f"{RESULTS}/figures/{{experiment}}_variance.png",
                 f"{RESULTS}/verdicts/{{experiment}}.md",
-                f"{RESULTS}/metrics/{{experiment}}.parquet",
             ],
-            experiment=chosen(MODULES),
+            experiment=chosen(OWN),
         ),
-        f"{RESULTS}/theory/scalar_network_degrees.parquet" if study.only is None else [],
-        f"{RESULTS}/claims.md" if study.only is None else [],
+        expand(
+            f"{RESULTS}/metrics/{{experiment}}.parquet",
+            experiment=[name for name in chosen(OWN) if name in IN_EPOCHS],
+        ),
+        (
+            [
+                f"{RESULTS}/theory/scalar_network_degrees.parquet",
+                f"{RESULTS}/claims.md",
+            ]
+            if study.builds_everything
+            else []
+        ),
 
 
 include: "workflow/rules/data.smk"
+include: "workflow/rules/weights.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/aggregate.smk"
@@ -79,3 +89,9 @@ include: "workflow/rules/own.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/report.smk"
+
+
+# What a result was made with is its code too: found for every script, listed for none.
+for each in workflow.rules:
+    if each.script is not None and "code" not in each.params.keys():
+        each.set_params(code=code_of(each.script))

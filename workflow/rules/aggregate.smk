@@ -11,12 +11,6 @@ rule aggregate_variance:
     """Pool the blocks; standard errors, confidence intervals and reliability of every estimate."""
     input:
         blocks=blocks_of,
-        code=modules(
-            "estimation/aggregation",
-            "estimation/statistics",
-            "estimation/variance",
-            "estimation/inference",
-        ),
     output:
         variance=f"{RESULTS}/variance/{{experiment}}.parquet",
         efficiency=f"{RESULTS}/variance/{{experiment}}_efficiency.parquet",
@@ -28,7 +22,7 @@ rule aggregate_variance:
         "../../envs/pipeline.yaml"
     params:
         confidence_level=study.confidence_level,
-        config_digest=block_digest,
+        config_digest=digest_of,
         blocks=block_keys,
     script:
         "../scripts/aggregate_variance.py"
@@ -38,7 +32,6 @@ rule summarise_metrics:
     """Losses, errors and accuracy gaps: means over runs with confidence intervals."""
     input:
         metrics=metrics_of,
-        code=modules("estimation/metrics", "estimation/aggregation"),
     output:
         f"{RESULTS}/metrics/{{experiment}}.parquet",
     log:
@@ -51,7 +44,7 @@ rule summarise_metrics:
         "../../envs/pipeline.yaml"
     params:
         confidence_level=study.confidence_level,
-        config_digest=block_digest,
+        config_digest=digest_of,
         blocks=block_keys,
     script:
         "../scripts/metric_tables.py"
@@ -61,7 +54,6 @@ rule average_epochs:
     """Variances averaged over the steps of each epoch, as in Figure 5."""
     input:
         variance=rules.aggregate_variance.output.variance,
-        code=modules("estimation/epoch_means"),
     output:
         f"{RESULTS}/variance/{{experiment}}_epochs.parquet",
     log:

@@ -3,26 +3,6 @@
 from pipeline_lib.claims.artefacts import claimed, needed_tables
 
 CLAIMED = claimed(study)
-CLAIMS_MODULES = (
-    "artefacts",
-    "batch_dependence",
-    "catalogue",
-    "enumeration",
-    "epochs",
-    "evaluators",
-    "experiments",
-    "extent",
-    "ledger",
-    "linear_exact",
-    "linear_theory",
-    "network_theory",
-    "ordering",
-    "overfitting",
-    "reviews",
-    "setting",
-    "tails",
-    "verdict",
-)
 
 
 localrules:
@@ -44,19 +24,6 @@ rule claims:
             init=0,
         ),
         reviews=[f"{RESULTS}/data/yelp.json"] if "yelp" in CLAIMED else [],
-        code=modules(
-            *(f"claims/{name}" for name in CLAIMS_MODULES),
-            "estimation/inference",
-            "estimation/metrics",
-            "study/settings",
-            "estimation/statistics",
-            "theory/batch_polynomial",
-            "theory/linear_regression",
-            "theory/polynomial",
-            "theory/scalar_network",
-            "theory/wick",
-            "data/admissions",
-        ),
     output:
         table=f"{RESULTS}/claims.parquet",
         page=f"{RESULTS}/claims.md",

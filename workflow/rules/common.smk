@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 CHECKOUT = Path(workflow.basedir)
-SCHEMA = CHECKOUT / "workflow/schemas/config.schema.yaml"
 SOURCE = CHECKOUT / "src"
 sys.path.insert(0, str(SOURCE))
 # Packages of the user's own lie beside their configuration file or on PYTHONPATH.
@@ -19,25 +18,32 @@ OWN_FOLDERS = [folder for folder in [*beside, *inherited] if folder != SOURCE]
 searched = dict.fromkeys(map(str, [SOURCE, *OWN_FOLDERS]))
 os.environ.update(PYTHONPATH=os.pathsep.join(searched))
 
-from pipeline_lib.study.config import digest, load_study
+from pipeline_lib.study.code.digests import Digests
+from pipeline_lib.study.code.search import Library
+from pipeline_lib.artifacts.digest import digest
+from pipeline_lib.models import MODELS
+from pipeline_lib.study.block import block_digest
+from pipeline_lib.study.config import load_study
 from pipeline_lib.study.cost import mem_mb, runtime
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
 from pipeline_lib.errors import PipelineError
 from pipeline_lib.revision import revision
-from pipeline_lib.imports import source_files
+
+# The paper's experiments, which its figures are drawn from. All others are the user's own.
+PAPERS = (
+    "admission",
+    "admission_sweep",
+    "teacher_student",
+    "mnist",
+    "mnist_inits",
+    "yelp",
+)
 
 try:
-    study = load_study(config, SCHEMA)
-    study.require(
-        "admission",
-        "admission_sweep",
-        "teacher_student",
-        "mnist",
-        "mnist_inits",
-        "yelp",
-    )
+    study = load_study(config, MODELS)
+    study.require(*PAPERS)
     MIRRORS = mirror_folders(study.data_dir, os.environ)
 except PipelineError as error:
     print(f"error: {error}", file=sys.stderr)
@@ -46,22 +52,11 @@ except PipelineError as error:
 RESULTS = f"results/{study.scale}"
 LOGS = f"logs/{study.scale}"
 BENCHMARKS = f"benchmarks/{study.scale}"
-
-# In another folder than the checkout's a link stands for the library: results stay up to date when
-# the checkout moves.
-CODE = Path("src")
-if not CHECKOUT.samefile("."):
-    CODE = Path(".snakemake/pipeline_src")
-    if not (CODE.is_symlink() and CODE.readlink() == SOURCE):
-        CODE.parent.mkdir(exist_ok=True)
-        fresh = CODE.with_name(f"{CODE.name}.{os.getpid()}")
-        fresh.symlink_to(SOURCE)
-        fresh.replace(CODE)
-
-
-def of_kind(kind):
-    """The experiments whose model is of this kind."""
-    return [name for name, e in study.experiments.items() if e.model.kind == kind]
+DIGESTS = Digests(
+    Library(SOURCE),
+    CHECKOUT / "workflow/scripts",
+    Path(".snakemake/code_digests.json"),
+)
 
 
 def chosen(names):
@@ -69,12 +64,19 @@ def chosen(names):
     return [name for name in names if name in study.chosen]
 
 
-REGRESSIONS, NETWORKS, PERCEPTRONS, TRANSFORMERS = map(
-    of_kind, ("linear_regression", "two_layer", "mlp", "xlnet")
+REGRESSIONS, NETWORKS, TRANSFORMERS = map(
+    study.of_kind, ("linear_regression", "linear_network", "transformer")
 )
-MODULES = of_kind("module")
-WITH_THEORY = REGRESSIONS + NETWORKS
-IN_EPOCHS = [name for name in study.experiments if name not in WITH_THEORY]
+# What the exact theory covers: linear networks of two layers.
+TWO_LAYERS = [
+    name for name in NETWORKS if len(study.experiments[name].model.layers) == 3
+]
+WITH_THEORY = REGRESSIONS + TWO_LAYERS
+IN_EPOCHS = [name for name, e in study.experiments.items() if e.model.in_epochs]
+DRAWN_BY_OWN_CODE = [
+    name for name, e in study.experiments.items() if e.model.draws_with_own_code
+]
+OWN = [name for name in study.experiments if name not in PAPERS]
 # Figures, and the experiments without which they are left out.
 DRAWN_FROM = {
     "fig1a": ["admission"],
@@ -100,52 +102,29 @@ CHECKPOINT = (
 FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 
 
-# Every training block depends on these, whatever its model.
-BLOCK_MODULES = (
-    "models/linear_regression/block",
-    "training/checkpoint",
-    "training/replica_moments",
-    "seeding",
-    "artifacts/state_archive",
-    "estimation/statistics",
-    "training/loop",
-    "estimation/variance",
-)
-
-
-# And every block that is trained in epochs on these.
-EPOCH_MODULES = (
-    "training/epoch_plan",
-    "training/epoch_run",
-    "sampling/epochs",
-    "training/gradient_records",
-    "training/memory",
-    "training/labelled",
-    "estimation/pooling",
-    "training/groups",
-)
-
-
 def any_of(names):
     """A wildcard constraint: one of ``names``, or nothing if there is none."""
     return "|".join(names) or "(?!)"
 
 
-def modules(*names):
-    """Library modules that decide a stage's numbers: editing one reruns that stage."""
-    return [f"{CODE}/pipeline_lib/{name}.py" for name in names]
+def code_of(script):
+    """A parameter of every rule: the digest of the code behind its script.
 
+    Snakemake compares it as it does any parameter, so that an edit that may change a result runs
+    the job again, and a comment or a new modification time does not.
+    """
 
-def own_code(wildcards):
-    """The files of the user's own packages that the job's experiment names."""
-    model = experiment_of(wildcards).model
-    named = [model.make_model, model.loss, model.dataset]
-    files = {path for name in named for path in source_files(name, OWN_FOLDERS)}
-    here = Path.cwd()
-    return sorted(
-        str(path.relative_to(here) if path.is_relative_to(here) else path)
-        for path in files
-    )
+    def code(wildcards):
+        named = wildcards.get("experiment")
+        experiments = (
+            [study.experiments[named]] if named else study.experiments.values()
+        )
+        models = {type(experiment.model) for experiment in experiments}
+        return DIGESTS.of(
+            Path(script).name, [f"{one.__module__}:{one.__name__}" for one in models]
+        )
+
+    return code
 
 
 def experiment_of(wildcards):
@@ -153,14 +132,62 @@ def experiment_of(wildcards):
     return study.experiments[wildcards.experiment]
 
 
-def block_digest(wildcards):
+def digest_of(wildcards):
     """What a block was made with, as a fingerprint that aggregation checks."""
-    return digest({"training": experiment_of(wildcards).training(), "seed": study.seed})
+    return block_digest(experiment_of(wildcards), study.seed)
+
+
+def drawn_of(wildcards):
+    """What the initial weights of the job's experiment depend on beside data and code."""
+    experiment = experiment_of(wildcards)
+    model = dataclasses.asdict(experiment.model)
+    return {
+        "model": {name: model[name] for name in experiment.model.weights_depend_on},
+        "seed": experiment.initial_weights.seed,
+        "scale": experiment.initial_weights.scale,
+    }
+
+
+def sources_of(wildcards):
+    """The tables that training the job's experiment reads."""
+    name = wildcards.experiment
+    sources = study.experiments[name].model.sources(name)
+    return [f"{RESULTS}/{path}" for path in sources.values()]
+
+
+def weight_sources_of(wildcards):
+    """The files that drawing its initial weights reads."""
+    name = wildcards.experiment
+    sources = study.experiments[name].model.weight_sources(name)
+    return [f"{RESULTS}/{path}" for path in sources.values()]
+
+
+def own_files_of(wildcards):
+    """The user's own files that its results depend on."""
+    here = Path.cwd()
+    files = experiment_of(wildcards).model.own_files(OWN_FOLDERS)
+    return [
+        str(path.relative_to(here) if path.is_relative_to(here) else path)
+        for path in files
+    ]
+
+
+def reviews_of(wildcards):
+    """What the reviews of the job's experiment are prepared with."""
+    model = experiment_of(wildcards).model
+    names = (
+        "training_examples",
+        "validation_examples",
+        "subset_seed",
+        "vocabulary",
+        "tokens",
+    )
+    return {name: getattr(model, name) for name in names}
 
 
 def data_of(wildcards):
     """The table that the job's experiment reads."""
-    return f"{RESULTS}/data/{experiment_of(wildcards).model.dataset}.parquet"
+    return sources_of(wildcards)[0]
 
 
 def block_mem_mb(wildcards, attempt):
@@ -186,25 +213,6 @@ def block_runtime(wildcards, attempt, rulename):
     return runtime(experiment, b, attempt, device, compute.threads)
 
 
-def checkpoint_every_s(wildcards, threads):
-    """Seconds between saves of a block's state.
-
-    Snakemake leaves parameters that depend on ``threads`` out of what makes a job run again: no
-    result depends on this one.
-    """
-    return study.compute.checkpoint_every_s
-
-
-def training_of(wildcards):
-    """What the job's block is trained with, as plain values."""
-    return experiment_of(wildcards).training()
-
-
-def model_of(wildcards):
-    """The model of the job's experiment, as plain values."""
-    return training_of(wildcards)["model"]
-
-
 def features_of(wildcards):
     """The features that the job's experiment uses."""
     return experiment_of(wildcards).model.features
@@ -212,7 +220,7 @@ def features_of(wildcards):
 
 def scalar_settings(*unused):
     """The settings of the scalar network, as plain values, but for those that a rule leaves alone."""
-    settings = dataclasses.asdict(study.heavy_tails)
+    settings = study.scalar_network()
     return {name: value for name, value in settings.items() if name not in unused}
 
 
@@ -267,6 +275,13 @@ def scale_of(name):
         "examples": here.model.training_examples,
         "paper_examples": paper.model.training_examples,
     }
+
+
+def length_of(wildcards):
+    """How long the runs of the job's experiment are, in words."""
+    experiment = experiment_of(wildcards)
+    unit = "epochs" if experiment.model.in_epochs else "iterations"
+    return {unit: getattr(experiment, unit)}
 
 
 def commit(wildcards):

@@ -10,8 +10,6 @@ localrules:
 
 rule prepare_admissions:
     """Graduate Admissions as a table, with a note of where it came from."""
-    input:
-        code=modules("data/fetch", "data/admissions"),
     output:
         table=f"{RESULTS}/data/admissions.parquet",
         origin=f"{RESULTS}/data/admissions.json",
@@ -31,8 +29,6 @@ rule prepare_admissions:
 
 rule prepare_mnist:
     """MNIST as a table of images, with a note of where it came from."""
-    input:
-        code=modules("data/fetch", "data/mnist", "data/mnist_table"),
     output:
         table=f"{RESULTS}/data/mnist.parquet",
         origin=f"{RESULTS}/data/mnist.json",
@@ -51,7 +47,6 @@ rule distort_mnist:
     """The validation images of MNIST under elastic distortion, the test set of Figure 3b."""
     input:
         table=rules.prepare_mnist.output.table,
-        code=modules("data/distortion", "data/mnist_table", "seeding"),
     output:
         table=f"{RESULTS}/data/mnist_distorted.parquet",
     log:
@@ -68,15 +63,6 @@ rule distort_mnist:
 
 rule prepare_yelp:
     """Reviews with their tokens, the vocabulary, and a note of which reviews they are."""
-    input:
-        code=modules(
-            "data/fetch",
-            "data/yelp",
-            "data/review_split",
-            "data/tokens",
-            "data/reviews_table",
-            "seeding",
-        ),
     output:
         table=f"{RESULTS}/data/{{experiment}}.parquet",
         origin=f"{RESULTS}/data/{{experiment}}.json",
@@ -91,7 +77,7 @@ rule prepare_yelp:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        model=model_of,
+        reviews=reviews_of,
         supplied=supplied_digest(REVIEW_FILES, MIRRORS),
     script:
         "../scripts/prepare_yelp.py"

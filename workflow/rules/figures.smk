@@ -23,7 +23,6 @@ rule fig1a:
     input:
         variance=f"{RESULTS}/variance/admission.parquet",
         theory=f"{RESULTS}/theory/admission.parquet",
-        code=modules("figures/variance_curves", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig1a", ".svg", ".png"),
@@ -57,7 +56,6 @@ rule fig1b:
         variance=f"{RESULTS}/variance/admission_sweep.parquet",
         theory=f"{RESULTS}/theory/admission_sweep.parquet",
         curves=f"{RESULTS}/fits/admission_sweep_curves.parquet",
-        code=modules("figures/fig1b", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig1b", ".svg", ".png"),
@@ -86,7 +84,6 @@ rule fig2a:
     input:
         variance=f"{RESULTS}/variance/teacher_student.parquet",
         theory=f"{RESULTS}/theory/teacher_student.parquet",
-        code=modules("figures/variance_curves", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig2a", ".svg", ".png"),
@@ -119,7 +116,6 @@ rule fig2b:
     input:
         variance=f"{RESULTS}/variance/teacher_student.parquet",
         theory=f"{RESULTS}/theory/teacher_student.parquet",
-        code=modules("figures/variance_curves", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig2b", ".svg", ".png"),
@@ -152,7 +148,6 @@ rule draw_heavy_tails:
     input:
         estimates=rules.heavy_tails.output.estimates,
         repeats=rules.heavy_tails.output.repeats,
-        code=modules("figures/heavy_tails", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/heavy_tails", ".svg", ".png"),
@@ -177,9 +172,6 @@ rule fig3a:
     """Figure 3a: variance of the gradient from several initial weights, MNIST network."""
     input:
         variance=f"{RESULTS}/variance/mnist_inits.parquet",
-        code=modules(
-            "figures/initial_weights", "figures/gradient_variance", "figures/style"
-        ),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig3a", ".svg", ".png"),
@@ -205,7 +197,6 @@ rule fig3b:
     """Figure 3b: accuracy on training less distorted images against the epoch, MNIST network."""
     input:
         metrics=f"{RESULTS}/metrics/mnist.parquet",
-        code=modules("figures/training_curves", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig3b", ".svg", ".png"),
@@ -231,7 +222,6 @@ rule fig4a:
     """Figure 4a: training and validation loss against the epoch, MNIST network."""
     input:
         metrics=f"{RESULTS}/metrics/mnist.parquet",
-        code=modules("figures/training_curves", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig4a", ".svg", ".png"),
@@ -257,7 +247,6 @@ rule fig4b:
     """Figure 4b: training and validation error against the epoch, MNIST network."""
     input:
         metrics=f"{RESULTS}/metrics/mnist.parquet",
-        code=modules("figures/training_curves", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig4b", ".svg", ".png"),
@@ -283,7 +272,6 @@ rule fig6:
     """Figure 6: variance of the gradient by batch size, MNIST network."""
     input:
         variance=f"{RESULTS}/variance/mnist.parquet",
-        code=modules("figures/gradient_variance", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig6", ".svg", ".png"),
@@ -308,13 +296,6 @@ rule draw_distortion:
     """What elastic distortion does to digits, over a grid of its two parameters."""
     input:
         table=rules.prepare_mnist.output.table,
-        code=modules(
-            "figures/distortion",
-            "figures/style",
-            "data/distortion",
-            "data/mnist_table",
-            "seeding",
-        ),
     output:
         report(
             multiext(f"{RESULTS}/figures/distortion", ".svg", ".png"),
@@ -339,7 +320,6 @@ rule fig5a:
     input:
         table=f"{RESULTS}/variance/yelp_epochs.parquet",
         origin=f"{RESULTS}/data/yelp.json",
-        code=modules("figures/epoch_panels", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig5a", ".svg", ".png"),
@@ -372,7 +352,6 @@ rule fig5b:
     input:
         table=f"{RESULTS}/metrics/yelp.parquet",
         origin=f"{RESULTS}/data/yelp.json",
-        code=modules("figures/epoch_panels", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig5b", ".svg", ".png"),
@@ -405,7 +384,6 @@ rule fig5c:
     input:
         table=f"{RESULTS}/metrics/yelp.parquet",
         origin=f"{RESULTS}/data/yelp.json",
-        code=modules("figures/epoch_panels", "figures/style"),
     output:
         report(
             multiext(f"{RESULTS}/figures/fig5c", ".svg", ".png"),

@@ -10,7 +10,6 @@ rule fit_polynomials:
     input:
         variance=rules.aggregate_variance.output.variance,
         theory=f"{RESULTS}/theory/{{experiment}}.parquet",
-        code=modules("fits/fitting", "fits/tables"),
     output:
         fits=f"{RESULTS}/fits/{{experiment}}.parquet",
         curves=f"{RESULTS}/fits/{{experiment}}_curves.parquet",

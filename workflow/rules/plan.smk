@@ -7,16 +7,6 @@ localrules:
 
 rule plan:
     """Print the training jobs of the chosen scale with their time, memory and storage."""
-    input:
-        schema=str(SCHEMA),
-        code=modules(
-            "study/cost",
-            "study/plan",
-            "training/memory",
-            "sampling/epochs",
-            "study/settings",
-            "data/admissions",
-        ),
     log:
         f"{LOGS}/plan.log",
     conda:

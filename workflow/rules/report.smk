@@ -14,12 +14,9 @@ localrules:
 
 
 PAGES = f"{RESULTS}/pages"
-TABLE_PAGE = modules("pages/table_page") + [
-    f"{CODE}/pipeline_lib/pages/table_page.{kind}" for kind in ("html", "css", "js")
-]
 
 # Pages of the whole study, and those of what is built of it.
-SHOWN = ["claims", "scalar_degrees"] if study.only is None else []
+SHOWN = ["claims", "scalar_degrees"] if study.builds_everything else []
 SHOWN += ["polynomial_degrees"] if chosen(["admission_sweep"]) else []
 SHOWN += ["efficiency"] if chosen(WITH_THEORY) else []
 
@@ -38,7 +35,6 @@ rule claims_page:
     """The ledger of claims as a page that can be searched."""
     input:
         claims=f"{RESULTS}/claims.parquet",
-        code=modules("claims/page", "claims/verdict") + TABLE_PAGE,
     output:
         report(
             f"{PAGES}/claims.html",
@@ -63,7 +59,6 @@ rule scalar_degrees_page:
     """Exact degrees of the network of one unit a layer as a page."""
     input:
         degrees=f"{RESULTS}/theory/scalar_network_degrees.parquet",
-        code=modules("pages/exact_tables") + TABLE_PAGE,
     output:
         report(
             f"{PAGES}/scalar_degrees.html",
@@ -89,7 +84,6 @@ rule polynomial_degrees_page:
     """Exact polynomials of linear regression, one a row, as a page."""
     input:
         polynomials=f"{RESULTS}/theory/admission_sweep_polynomial.parquet",
-        code=modules("pages/exact_tables") + TABLE_PAGE,
     output:
         report(
             f"{PAGES}/polynomial_degrees.html",
@@ -117,7 +111,6 @@ rule efficiency_page:
             f"{RESULTS}/variance/{{experiment}}_efficiency.parquet",
             experiment=chosen(WITH_THEORY),
         ),
-        code=modules("pages/exact_tables") + TABLE_PAGE,
     output:
         report(
             f"{PAGES}/efficiency.html",

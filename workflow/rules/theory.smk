@@ -13,7 +13,6 @@ rule exact_moments:
     input:
         data=data_of,
         weights=weights_of,
-        code=modules("theory/linear_regression", "theory/tables", "data/admissions"),
     output:
         variance=f"{RESULTS}/theory/{{experiment}}.parquet",
         loss=f"{RESULTS}/theory/{{experiment}}_loss.parquet",
@@ -37,12 +36,6 @@ rule exact_polynomial:
     input:
         data=data_of,
         weights=weights_of,
-        code=modules(
-            "theory/polynomial",
-            "theory/linear_regression",
-            "theory/tables",
-            "data/admissions",
-        ),
     output:
         f"{RESULTS}/theory/{{experiment}}_polynomial.parquet",
     log:
@@ -67,9 +60,6 @@ rule exact_two_layer:
     """Variance of the two-layer linear network at t = 0 and t = 1, for every b."""
     input:
         weights=weights_of,
-        code=modules(
-            "theory/two_layer", "theory/wishart", "theory/wick", "theory/tables"
-        ),
     output:
         f"{RESULTS}/theory/{{experiment}}.parquet",
     log:
@@ -77,7 +67,7 @@ rule exact_two_layer:
     benchmark:
         f"{BENCHMARKS}/theory/{{experiment}}.tsv"
     wildcard_constraints:
-        experiment=any_of(NETWORKS),
+        experiment=any_of(TWO_LAYERS),
     conda:
         "../../envs/pipeline.yaml"
     params:
@@ -89,13 +79,6 @@ rule exact_two_layer:
 
 rule scalar_theory:
     """Polynomials in 1/b, their degrees and b_0 for the scalar two-layer network, exactly."""
-    input:
-        code=modules(
-            "theory/scalar_tables",
-            "theory/scalar_network",
-            "theory/scalar_claims",
-            "theory/batch_polynomial",
-        ),
     output:
         polynomial=f"{RESULTS}/theory/scalar_network_polynomial.parquet",
         degrees=f"{RESULTS}/theory/scalar_network_degrees.parquet",
@@ -110,3 +93,25 @@ rule scalar_theory:
         settings=scalar_settings("run_counts", "repeats", "max_step"),
     script:
         "../scripts/scalar_theory.py"
+
+
+rule heavy_tails:
+    """What R runs see of a variance that is known exactly: the scalar two-layer network."""
+    output:
+        estimates=f"{RESULTS}/heavy_tails/estimates.parquet",
+        repeats=f"{RESULTS}/heavy_tails/repeats.parquet",
+    log:
+        f"{LOGS}/heavy_tails/estimates.log",
+    benchmark:
+        f"{BENCHMARKS}/heavy_tails/estimates.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * 2 ** (attempt - 1),
+        runtime=lambda wildcards, attempt: 10 * 2 ** (attempt - 1),
+    params:
+        settings=scalar_settings("polynomial_max_step"),
+        seed=study.seed,
+        confidence_level=study.confidence_level,
+    script:
+        "../scripts/heavy_tails.py"

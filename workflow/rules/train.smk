@@ -1,123 +1,12 @@
-# One job trains one block: R replicas of one experiment, initial weights and batch size.
-
-
-localrules:
-    draw_initial_weights,
-    draw_two_layer_weights,
-    draw_mlp_weights,
-    draw_xlnet_weights,
-
-
-rule draw_initial_weights:
-    """Initial weights of linear regression, shared by training and theory."""
-    input:
-        data=data_of,
-        code=modules("models/initial_weights", "seeding", "data/admissions"),
-    output:
-        WEIGHTS,
-    log:
-        f"{LOGS}/weights/{{experiment}}.{{init}}.log",
-    benchmark:
-        f"{BENCHMARKS}/weights/{{experiment}}.{{init}}.tsv"
-    wildcard_constraints:
-        experiment=any_of(REGRESSIONS),
-    conda:
-        "../../envs/pipeline.yaml"
-    params:
-        features=features_of,
-        scale=lambda wildcards: experiment_of(wildcards).initial_weights.scale,
-        seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
-    script:
-        "../scripts/draw_initial_weights.py"
-
-
-rule draw_two_layer_weights:
-    """Initial weights of the student network, and its teacher."""
-    input:
-        code=modules("models/initial_weights", "seeding"),
-    output:
-        WEIGHTS,
-    log:
-        f"{LOGS}/weights/{{experiment}}.{{init}}.log",
-    benchmark:
-        f"{BENCHMARKS}/weights/{{experiment}}.{{init}}.tsv"
-    wildcard_constraints:
-        experiment=any_of(NETWORKS),
-    conda:
-        "../../envs/pipeline.yaml"
-    params:
-        model=model_of,
-        scale=lambda wildcards: experiment_of(wildcards).initial_weights.scale,
-        seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
-    script:
-        "../scripts/draw_two_layer_weights.py"
-
-
-rule draw_mlp_weights:
-    """Initial weights of the fully connected network; its biases start at 0."""
-    input:
-        code=modules("models/initial_weights", "seeding"),
-    output:
-        WEIGHTS,
-    log:
-        f"{LOGS}/weights/{{experiment}}.{{init}}.log",
-    benchmark:
-        f"{BENCHMARKS}/weights/{{experiment}}.{{init}}.tsv"
-    wildcard_constraints:
-        experiment=any_of(PERCEPTRONS),
-    conda:
-        "../../envs/pipeline.yaml"
-    params:
-        model=model_of,
-        scale=lambda wildcards: experiment_of(wildcards).initial_weights.scale,
-        seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
-    script:
-        "../scripts/draw_mlp_weights.py"
-
-
-rule draw_xlnet_weights:
-    """Initial weights of the XLNet classifier, as wide as its vocabulary turned out."""
-    input:
-        origin=f"{RESULTS}/data/{{experiment}}.json",
-        code=modules(
-            "models/transformer/block",
-            "data/tokens",
-            "models/transformer/xlnet",
-            "seeding",
-        ),
-    output:
-        WEIGHTS,
-    log:
-        f"{LOGS}/weights/{{experiment}}.{{init}}.log",
-    benchmark:
-        f"{BENCHMARKS}/weights/{{experiment}}.{{init}}.tsv"
-    wildcard_constraints:
-        experiment=any_of(TRANSFORMERS),
-    conda:
-        "../../envs/pipeline.yaml"
-    params:
-        model=model_of,
-        scale=lambda wildcards: experiment_of(wildcards).initial_weights.scale,
-        seed=lambda wildcards: experiment_of(wildcards).initial_weights.seed,
-    script:
-        "../scripts/draw_xlnet_weights.py"
+# One job trains one block: R runs of one experiment, initial weights and batch size.
 
 
 rule train_block:
-    """R runs of SGD on linear regression in lock-step, summarised step by step."""
+    """R runs side by side for a number of iterations, summarised at every step."""
     input:
-        data=data_of,
+        sources=sources_of,
+        own=own_files_of,
         weights=WEIGHTS,
-        code=modules(
-            *BLOCK_MODULES,
-            "training/resumable",
-            "sampling/subsets",
-            "data/admissions",
-            "models/linear_regression/replicas",
-            "models/linear_regression/kernel",
-            "models/linear_regression/design",
-            "theory/linear_regression",
-        ),
     output:
         statistics=f"{BLOCK}/statistics.parquet",
         divergence=f"{BLOCK}/divergence.parquet",
@@ -126,7 +15,7 @@ rule train_block:
     benchmark:
         f"{BENCHMARKS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.tsv"
     wildcard_constraints:
-        experiment=any_of(REGRESSIONS),
+        experiment=any_of(e for e in study.experiments if e not in IN_EPOCHS),
     conda:
         "../../envs/pipeline.yaml"
     threads: study.compute.threads
@@ -135,179 +24,19 @@ rule train_block:
         runtime=block_runtime,
         cpus_per_task=study.compute.threads,
     params:
-        features=features_of,
-        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
-        n_replicas=lambda wildcards: experiment_of(wildcards).runs_per_block,
-        checkpoint=CHECKPOINT,
-        checkpoint_every_s=checkpoint_every_s,
-        seed=study.seed,
+        trained=digest_of,
         device=study.compute.device,
-        config_digest=block_digest,
+        allow_tf32=study.compute.allow_tf32,
+        checkpoint=CHECKPOINT,
     script:
         "../scripts/train_block.py"
 
 
-rule train_two_layer_block:
-    """R runs of SGD on the two-layer linear network with online samples."""
-    input:
-        weights=WEIGHTS,
-        code=modules(
-            *BLOCK_MODULES,
-            "models/linear_network/block",
-            "estimation/pooling",
-            "training/resumable",
-            "sampling/gaussian",
-            "models/linear_network/two_layer",
-            "models/linear_network/two_layer_kernel",
-        ),
-    output:
-        statistics=f"{BLOCK}/statistics.parquet",
-        divergence=f"{BLOCK}/divergence.parquet",
-    log:
-        f"{LOGS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.log",
-    benchmark:
-        f"{BENCHMARKS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.tsv"
-    wildcard_constraints:
-        experiment=any_of(NETWORKS),
-    conda:
-        "../../envs/pipeline.yaml"
-    threads: study.compute.threads
-    resources:
-        mem_mb=block_mem_mb,
-        runtime=block_runtime,
-        cpus_per_task=study.compute.threads,
-    params:
-        model=model_of,
-        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
-        n_replicas=lambda wildcards: experiment_of(wildcards).runs_per_block,
-        checkpoint=CHECKPOINT,
-        checkpoint_every_s=checkpoint_every_s,
-        seed=study.seed,
-        device=study.compute.device,
-        config_digest=block_digest,
-    script:
-        "../scripts/train_two_layer_block.py"
-
-
-rule train_mlp_block:
-    """R runs of SGD on a fully connected network in epochs, summarised at the recorded steps."""
-    input:
-        data=rules.prepare_mnist.output.table,
-        distorted=rules.distort_mnist.output.table,
-        weights=WEIGHTS,
-        code=modules(
-            *BLOCK_MODULES,
-            *EPOCH_MODULES,
-            "training/sgd_epochs",
-            "models/perceptron/block",
-            "data/mnist",
-            "data/mnist_table",
-            "models/perceptron/replicas",
-        ),
+use rule train_block as train_network with:
+    # In epochs, with losses and errors. The Slurm profile gives these jobs a GPU.
     output:
         statistics=f"{BLOCK}/statistics.parquet",
         divergence=f"{BLOCK}/divergence.parquet",
         metrics=f"{BLOCK}/metrics.parquet",
-    log:
-        f"{LOGS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.log",
-    benchmark:
-        f"{BENCHMARKS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.tsv"
     wildcard_constraints:
-        experiment=any_of(PERCEPTRONS),
-    conda:
-        "../../envs/pipeline.yaml"
-    threads: study.compute.threads
-    resources:
-        mem_mb=block_mem_mb,
-        runtime=block_runtime,
-        cpus_per_task=study.compute.threads,
-    params:
-        training=training_of,
-        evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),
-        checkpoint=CHECKPOINT,
-        checkpoint_every_s=checkpoint_every_s,
-        seed=study.seed,
-        device=study.compute.device,
-        allow_tf32=study.compute.allow_tf32,
-        config_digest=block_digest,
-    script:
-        "../scripts/train_mlp_block.py"
-
-
-rule train_xlnet_block:
-    """R runs of XLNet under AdamW in epochs, summarised at every step."""
-    input:
-        data=f"{RESULTS}/data/{{experiment}}.parquet",
-        weights=WEIGHTS,
-        code=modules(
-            *BLOCK_MODULES,
-            *EPOCH_MODULES,
-            "training/adam_epochs",
-            "models/transformer/block",
-            "data/reviews_table",
-            "data/tokens",
-            "training/optim",
-            "training/dropout_stack",
-            "training/module_stack",
-            "models/transformer/xlnet",
-        ),
-    output:
-        statistics=f"{BLOCK}/statistics.parquet",
-        divergence=f"{BLOCK}/divergence.parquet",
-        metrics=f"{BLOCK}/metrics.parquet",
-    log:
-        f"{LOGS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.log",
-    benchmark:
-        f"{BENCHMARKS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.tsv"
-    wildcard_constraints:
-        experiment=any_of(TRANSFORMERS),
-    conda:
-        "../../envs/pipeline.yaml"
-    threads: study.compute.threads
-    resources:
-        mem_mb=block_mem_mb,
-        runtime=block_runtime,
-        cpus_per_task=study.compute.threads,
-    params:
-        training=training_of,
-        evaluated_epochs=lambda wildcards: experiment_of(wildcards).evaluated_epochs(),
-        checkpoint=CHECKPOINT,
-        checkpoint_every_s=checkpoint_every_s,
-        seed=study.seed,
-        device=study.compute.device,
-        allow_tf32=study.compute.allow_tf32,
-        config_digest=block_digest,
-    script:
-        "../scripts/train_xlnet_block.py"
-
-
-rule heavy_tails:
-    """What R runs see of a variance that is known exactly: the scalar two-layer network."""
-    input:
-        code=modules(
-            "theory/heavy_tails",
-            "seeding",
-            "theory/scalar_tables",
-            "estimation/inference",
-            "estimation/variance",
-            "theory/scalar_network",
-            "theory/batch_polynomial",
-        ),
-    output:
-        estimates=f"{RESULTS}/heavy_tails/estimates.parquet",
-        repeats=f"{RESULTS}/heavy_tails/repeats.parquet",
-    log:
-        f"{LOGS}/heavy_tails/estimates.log",
-    benchmark:
-        f"{BENCHMARKS}/heavy_tails/estimates.tsv"
-    conda:
-        "../../envs/pipeline.yaml"
-    resources:
-        mem_mb=lambda wildcards, attempt: 1000 * 2 ** (attempt - 1),
-        runtime=lambda wildcards, attempt: 10 * 2 ** (attempt - 1),
-    params:
-        settings=scalar_settings("polynomial_max_step"),
-        seed=study.seed,
-        confidence_level=study.confidence_level,
-    script:
-        "../scripts/heavy_tails.py"
+        experiment=any_of(IN_EPOCHS),

@@ -11,13 +11,12 @@ from pipeline_lib.claims.verdict import claims_table
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.logs import job_log
 from pipeline_lib.artifacts.weights import read_weights
+from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
 
 with job_log(snakemake.log[0]):
     inputs = snakemake.input
-    study = load_study(
-        snakemake.config, Path(snakemake.scriptdir).parent / "schemas/config.schema.yaml"
-    )
+    study = load_study(snakemake.config, MODELS)
     kinds = needed_tables(study).items()
     tables = {
         name: read_table(Path(path), kind)

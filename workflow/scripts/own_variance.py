@@ -11,13 +11,13 @@ with job_log(snakemake.log[0]):
     path, params = Path(snakemake.input.variance), snakemake.params
     numbers = {
         "runs": params.runs,
-        "epochs": params.epochs,
+        **params.length,
         "training examples": read_provenance(path)["n_rows"],
     }
     figure = draw(
         read_table(path, "variance"),
         params.confidence_level,
         f"{snakemake.wildcards.experiment}: "
-        + scale_note({what: (number, number) for what, number in numbers.items()}),
+        + scale_note({what: (number, number) for what, number in numbers.items() if number}),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -14,14 +14,14 @@ from pipeline_lib.logs import job_log
 from pipeline_lib.seeding import seed_sequence
 
 with job_log(snakemake.log[0]):
-    model = snakemake.params.model
+    wanted = snakemake.params.reviews
     prepared = prepare(
         load_reviews(mirror_folders(snakemake.config["data_dir"], os.environ)),
-        model["training_examples"],
-        model["validation_examples"],
-        model["vocabulary"],
-        np.random.default_rng(seed_sequence(model["subset_seed"], "split", "yelp")),
-        length=model["tokens"],
+        wanted["training_examples"],
+        wanted["validation_examples"],
+        wanted["vocabulary"],
+        np.random.default_rng(seed_sequence(wanted["subset_seed"], "split", "yelp")),
+        length=wanted["tokens"],
     )
     write_whole(Path(snakemake.output.vocabulary), lambda path: path.write_bytes(prepared.model))
     write_text(Path(snakemake.output.origin), json.dumps(prepared.origin, indent=2) + "\n")

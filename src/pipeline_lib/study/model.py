@@ -64,6 +64,8 @@ class Model(ABC):
     """Keys of the experiment beside those of every experiment of its length."""
     must_have: ClassVar[tuple[str, ...]] = ()
     """Such keys that cannot be left out."""
+    weights_depend_on: ClassVar[tuple[str, ...]]
+    """Fields that decide the initial weights, beside the section `initial_weights`."""
     draws_with_own_code: ClassVar[bool] = False
     """Whether drawing the weights runs the user's code, which is no work for a login node."""
     cpu_core: ClassVar[Speed | None] = None

@@ -36,6 +36,7 @@ class LinearNetwork(Model):
     network stay in a processor's cache."""
 
     in_epochs: ClassVar[bool] = False
+    weights_depend_on: ClassVar[tuple[str, ...]] = ("layers", "teacher_seed", "teacher_scale")
     cpu_core: ClassVar[Speed] = Speed(35e9, 1e-5)  # half of what was seen, 76 to 80 GFLOP/s
 
     def draw_weights(

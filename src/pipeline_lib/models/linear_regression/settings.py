@@ -30,6 +30,7 @@ class LinearRegression(Model):
     """`all` seven, or a list of some."""
 
     in_epochs: ClassVar[bool] = False
+    weights_depend_on: ClassVar[tuple[str, ...]] = ("features",)
     may_have: ClassVar[tuple[str, ...]] = ("polynomial",)
     # About half of what a core of an AMD EPYC server gave at the paper's shapes in short runs, as
     # for the other kinds; 2.6 to 5.7 GFLOP/s of processor time, the lowest at small batch sizes.

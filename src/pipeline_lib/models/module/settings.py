@@ -40,6 +40,13 @@ class OwnModule(Model):
     """Arguments of `make_model` and `dataset`."""
 
     in_epochs: ClassVar[bool] = True
+    weights_depend_on: ClassVar[tuple[str, ...]] = (
+        "make_model",
+        "loss",
+        "dataset",
+        "dtype",
+        "arguments",
+    )
     optimizers: ClassVar[tuple[str, ...]] = ("sgd", "adam")
     needs_scale: ClassVar[bool] = False
     draws_with_own_code: ClassVar[bool] = True

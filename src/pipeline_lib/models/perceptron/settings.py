@@ -38,6 +38,7 @@ class Perceptron(Model):
     """Precision of weights and gradients; sums of squares are always float64."""
 
     in_epochs: ClassVar[bool] = True
+    weights_depend_on: ClassVar[tuple[str, ...]] = ("layers",)
     schedules: ClassVar[tuple[str, ...]] = ("constant",)
     must_have: ClassVar[tuple[str, ...]] = ("distorted_every",)
     cpu_core: ClassVar[Speed] = Speed(30e9, 1e-4)  # half of what was seen, 66 to 100 GFLOP/s

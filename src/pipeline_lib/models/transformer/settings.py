@@ -51,6 +51,7 @@ class Transformer(Model):
     """Tokens of a review; longer ones are cut, shorter ones padded with zeros."""
 
     in_epochs: ClassVar[bool] = True
+    weights_depend_on: ClassVar[tuple[str, ...]] = ("d_model", "n_layer", "n_head", "d_inner")
     schedules: ClassVar[tuple[str, ...]] = ("warmup_linear",)
     optimizers: ClassVar[tuple[str, ...]] = ("adamw",)
     needs_optimizer: ClassVar[bool] = True

@@ -1,0 +1,68 @@
+"""Digests of the code behind scripts, kept in a file until some code is edited."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.study.code.search import Library
+
+
+class Digests:
+    """The digests of all scripts of a folder, as the code is when they are first asked for.
+
+    Args:
+        library: the modules that the scripts use.
+        scripts: their folder.
+        kept: the file that keeps them, since a search takes longer than the rest of a dry run's
+            preparation; it is written anew when any file of the library or any script differs. A
+            file that cannot be read or written is done without.
+    """
+
+    def __init__(self, library: Library, scripts: Path, kept: Path) -> None:
+        self._library, self._scripts, self._kept = library, scripts, kept
+        self._known: dict[str, Any] | None = None
+
+    def of(self, script: str, models: Iterable[str] = ()) -> str:
+        """A fingerprint of the code behind ``script``, the name of a file of the folder.
+
+        models: the classes of the models that the job may train, as ``package.module:Class``. They
+            count if the script uses the table of all models.
+        """
+        if self._known is None:
+            self._known = self._read()
+        key = " ".join([script, *sorted(set(models))])
+        if key not in self._known["digests"]:
+            found = self._library.search(self._scripts / script, sorted(set(models)))
+            self._known["digests"][key] = found.digest()
+            self._write(self._known)
+        digest: str = self._known["digests"][key]
+        return digest
+
+    def _read(self) -> dict[str, Any]:
+        code = self._state_of_code()
+        try:
+            known: dict[str, Any] = json.loads(self._kept.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        return known if known.get("code") == code else {"code": code, "digests": {}}
+
+    def _write(self, known: dict[str, Any]) -> None:
+        fresh = self._kept.with_name(f"{self._kept.name}.{os.getpid()}")
+        try:
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(json.dumps(known, indent=1), encoding="utf-8")
+            fresh.replace(self._kept)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+
+    def _state_of_code(self) -> str:
+        told = hashlib.sha256()
+        for folder in (self._library.folder, self._scripts):
+            for path in sorted(folder.rglob("*")):
+                if path.is_file() and path.suffix != ".pyc":
+                    content = path.read_bytes()
+                    told.update(f"{path.relative_to(folder)} {len(content)}\n".encode() + content)
+        return told.hexdigest()
