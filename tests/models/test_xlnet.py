@@ -9,9 +9,9 @@ from torch.nn.functional import cross_entropy
 
 from pipeline_lib.data.tokens import encode, train_vocabulary, vocabulary_size
 from pipeline_lib.errors import ConfigError
-from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.labelled import GivenBatch
 
 STREAM = seed_sequence(5, "dropout")

@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.artifacts.state_archive import State
 from pipeline_lib.errors import ConfigError
@@ -60,7 +61,6 @@ from pipeline_lib.study.settings import (
     Xlnet,
 )
 from pipeline_lib.training import resumable
-from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.training.labelled import Evaluation, GivenBatch
 from pipeline_lib.training.sgd_epochs import epoch_block
 

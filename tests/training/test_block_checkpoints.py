@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline_lib.artifacts import checkpoint
+from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError, block_checkpoint
 from pipeline_lib.artifacts.state_archive import State
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.models.linear_network import block as blocks_two_layer
@@ -22,9 +24,7 @@ from pipeline_lib.models.linear_network.block import two_layer_block
 from pipeline_lib.models.linear_regression import block as blocks
 from pipeline_lib.models.linear_regression.block import BlockResult, regression_block
 from pipeline_lib.seeding import seed_sequence
-from pipeline_lib.artifacts import checkpoint
 from pipeline_lib.training import resumable
-from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError, block_checkpoint
 
 STEPS, REPLICAS, GROUP = 250, 10, 3  # groups of 3, 3, 2 and 2
 STEPS_AT_ONCE = 5  # that a record holds

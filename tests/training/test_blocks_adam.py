@@ -13,10 +13,10 @@ from torch.nn.functional import cross_entropy
 
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
-from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.training.adam_epochs import BATCHES, CLIPPED, AdamSettings, adam_block
+from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.gradient_records import all_moments, chunked_sq_norms
 from pipeline_lib.training.groups import EpochBlockResult
 from pipeline_lib.training.optim import linear_warmup_then_decay

@@ -13,8 +13,8 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from pipeline_lib.errors import ArtifactError
 from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError, StopRequested
+from pipeline_lib.errors import ArtifactError
 
 MADE_OF = {"configuration": "1", "code: blocks.py": "2", "code: training.py": "3"}
 

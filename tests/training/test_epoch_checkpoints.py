@@ -17,16 +17,16 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError
 from pipeline_lib.artifacts.state_archive import State
 from pipeline_lib.models.module import block as blocks_module
 from pipeline_lib.models.module.block import module_block
 from pipeline_lib.models.perceptron.replicas import MlpReplicas
-from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.settings import LearningRate
 from pipeline_lib.training.adam_epochs import AdamSettings, adam_block
-from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError
+from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.groups import EpochBlockResult
 from pipeline_lib.training.module_stack import ModuleReplicas
 from pipeline_lib.training.optim import linear_warmup_then_decay

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.artifacts.files import read_provenance, write_table
+from pipeline_lib.artifacts.weights import read_weights
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.logs import job_log
-from pipeline_lib.artifacts.weights import read_weights
 from pipeline_lib.theory.linear_regression import exact_moments
 from pipeline_lib.theory.tables import expected_loss_table, theory_table
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline_lib.artifacts.files import read_provenance, write_table
+from pipeline_lib.artifacts.weights import read_weights
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.logs import job_log
-from pipeline_lib.artifacts.weights import read_weights
 from pipeline_lib.theory.polynomial import variance_polynomials
 from pipeline_lib.theory.tables import polynomial_table
 

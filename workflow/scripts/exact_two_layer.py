@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline_lib.artifacts.files import write_table
-from pipeline_lib.logs import job_log
 from pipeline_lib.artifacts.weights import read_weights
+from pipeline_lib.logs import job_log
 from pipeline_lib.theory.tables import two_layer_theory_table
 from pipeline_lib.theory.two_layer import first_step_variance, initial_variance
 

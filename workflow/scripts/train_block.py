@@ -1,4 +1,4 @@
-"""Train one block of runs and write what it leaves: statistics, divergence and, in epochs, losses."""
+"""Train one block of runs and write its statistics, its divergence and, in epochs, its losses."""
 
 from pathlib import Path
 
