@@ -1,7 +1,7 @@
 """Training that can be left between two records and taken up again, bit for bit.
 
 A `Run` holds what changes while R replicas train. `SummarisedRun` adds the summary of its steps so
-far, and `train_side_by_side` trains independent groups of replicas in threads. What they leave in a
+far, `train_run` trains one, and `train_side_by_side` independent groups of replicas in threads. What they leave in a
 `pipeline_lib.artifacts.checkpoint.Checkpoint` does not depend on the number of threads.
 """
 
@@ -14,10 +14,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.artifacts.state_archive import State
 from pipeline_lib.estimation.statistics import GradientRecord, Summary, Tables
 from pipeline_lib.logs import progress
+from pipeline_lib.training.steps import StepPlan
 
 # Seconds after which the main thread looks again whether a save is due or a stop was requested.
 _POLL_S = 0.05
@@ -72,6 +74,24 @@ class SummarisedRun:
         """What gives the present `state`, also later and in another thread."""
         step, run, summary = self.step, copy.deepcopy(self.run.state()), self.summary.copy()
         return lambda: {"step": step, "run": run, "summary": summary.state()}
+
+
+def train_run(run: Run, plan: StepPlan, checkpoint: Checkpoint | None = None) -> BlockTables:
+    """Train all replicas of ``plan`` as one run and summarise every step that it records.
+
+    ``checkpoint`` is where to save the state and to go on from, opened and closed by the caller.
+
+    Raises ArtifactError if the checkpoint is of another run, StoppedError after a requested stop.
+    """
+    training = SummarisedRun(run, plan.n_replicas, checkpoint.load() if checkpoint else None)
+
+    def save_if_due() -> None:
+        if checkpoint is not None:
+            checkpoint.save_if_due(training.state)
+
+    result = BlockTables(**training.finish(save_if_due))
+    result.log_divergence(plan.n_replicas, plan.batch_size)
+    return result
 
 
 class _EndedEarly(Exception):  # noqa: N818

@@ -18,7 +18,7 @@ from pipeline_lib.models.linear_regression.design import RegressionDesign
 from pipeline_lib.models.linear_regression.kernel import KernelState, advance
 from pipeline_lib.seeding import replica_states, torch_seed
 from pipeline_lib.study.block import CPU, Hardware
-from pipeline_lib.training.resumable import Run, SummarisedRun
+from pipeline_lib.training.resumable import Run, train_run
 from pipeline_lib.training.steps import StepPlan
 
 log = logging.getLogger(__name__)
@@ -60,17 +60,7 @@ def regression_block(
         run = _KernelRun(design, initial_weights, plan, hardware.threads)
     else:
         run = torch_run(design, initial_weights, plan, hardware.device)
-    training = SummarisedRun(
-        run, plan.n_replicas, None if checkpoint is None else checkpoint.load()
-    )
-
-    def save_if_due() -> None:
-        if checkpoint is not None:
-            checkpoint.save_if_due(training.state)
-
-    result = BlockTables(**training.finish(save_if_due))
-    result.log_divergence(plan.n_replicas, plan.batch_size)
-    return result
+    return train_run(run, plan, checkpoint)
 
 
 class _KernelRun:
