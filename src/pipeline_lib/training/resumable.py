@@ -1,8 +1,9 @@
 """Training that can be left between two records and taken up again, bit for bit.
 
-A `Run` holds what changes while R replicas train. `SummarisedRun` adds the summary of its steps so
-far, `train_run` trains one, and `train_side_by_side` independent groups of replicas in threads. What they leave in a
-`pipeline_lib.artifacts.checkpoint.Checkpoint` does not depend on the number of threads.
+A `Run` holds what changes while R replicas train, and `SummarisedRun` adds the summary of its steps
+so far. `train_run` trains one run, `train_side_by_side` independent groups of replicas in threads.
+What they leave in a `pipeline_lib.artifacts.checkpoint.Checkpoint` does not depend on the number of
+threads.
 """
 
 import copy
