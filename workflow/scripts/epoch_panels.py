@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.figures import epoch_panels
-from pipeline_lib.figures.style import save_figure, scale_note
+from pipeline_lib.figures.numbers import scale_note
+from pipeline_lib.figures.style import save_figure
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
