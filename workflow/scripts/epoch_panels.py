@@ -26,6 +26,6 @@ with job_log(snakemake.log[0]):
         getattr(epoch_panels, f"{params.panels}_panels")(table),
         params.ylabel,
         params.confidence_level,
-        f"{scale}; {epoch_panels.source_note(origin['name'], params.model)}",
+        f"{scale}\n{epoch_panels.source_note(origin['name'], params.model)}",
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -25,8 +25,8 @@ def log_ticks(axis: Axis, write: Callable[[float], str] = number) -> None:
     """Label a logarithmic axis at three or more round values, all written in one way.
 
     The limits of the axis must be set. Decades where there are three, else steps within them, or
-    even steps where the axis covers little. ``write`` turns a value into its label, unless one is
-    outside [0.001, 10,000): then powers of ten stand at decades.
+    even steps where the axis covers little. ``write`` turns a value into its label; where `number`
+    makes a power of ten of one decade, it does of all.
     """
     low, high = sorted(axis.get_view_interval())
     decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
@@ -41,12 +41,10 @@ def log_ticks(axis: Axis, write: Callable[[float], str] = number) -> None:
     if stride > 1:
         exponents = np.round(np.log10(ticks)).astype(int)
         ticks = ticks[exponents % stride == 0]
-    plain = ticks.min() >= 1e-3 and ticks.max() < 1e4
-    exponents = np.log10(ticks)
-    if plain or not np.allclose(exponents, np.round(exponents)):
-        labels = [write(float(tick)) for tick in ticks]
-    else:
-        labels = [power_of_ten(int(exponent)) for exponent in np.round(exponents)]
+    labels = [write(float(tick)) for tick in ticks]
+    powers = [power_of_ten(round(exponent)) for exponent in np.log10(ticks).tolist()]
+    if set(labels) & set(powers) and ladder == (1,):
+        labels = powers
     axis.set_ticks(ticks, labels)
     axis.set_minor_formatter(NullFormatter())
 
@@ -96,12 +94,23 @@ def key_below(figure: Figure, handles: Sequence[Artist], lines: Sequence[str]) -
 
     It has as many columns as fit the figure's width.
     """
-    text = "\n".join(textwrap.fill(line, _CHARACTERS) for line in lines if line)
+    text = "\n".join(_wrapped(part) for line in lines for part in line.splitlines())
     for n_columns in range(len(handles), 0, -1):
         legend = _key(figure, handles, text, n_columns)
         if n_columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             break
         legend.remove()
+
+
+def _wrapped(line: str) -> str:
+    """``line`` in as few lines as it needs, all about as long."""
+    fewest = textwrap.wrap(line, _CHARACTERS)
+    for width in range(_CHARACTERS - 1, 0, -1):
+        narrower = textwrap.wrap(line, width)
+        if len(narrower) > len(fewest):
+            break
+        fewest = narrower
+    return "\n".join(fewest)
 
 
 def _key(figure: Figure, handles: Sequence[Artist], text: str, n_columns: int) -> Legend:

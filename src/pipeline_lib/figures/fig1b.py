@@ -15,7 +15,7 @@ from pipeline_lib.figures.numbers import percent
 from pipeline_lib.figures.style import SMALL, WIDTH, Colour, colours, figure_style
 
 _GREY = (0.45, 0.45, 0.45)
-_LEAST = 1e-4  # a relative error below is drawn at the bottom of the axis
+_LEAST = 1e-4  # relative error at which the axis begins
 
 
 def draw(
@@ -71,8 +71,8 @@ def draw(
             )  # fmt: skip
         left.set(
             yscale="log",
-            ylabel="var(gₜ | ℱ₀)",
-            title="variance of the stochastic gradient",
+            ylabel="variance over runs",
+            title="stochastic gradient",
         )
         errors[0].set(title="|fitted / exact − 1|", yscale="log")
         errors[0].set_ylim(_LEAST, max(1.0, errors[0].get_ylim()[1]))
@@ -98,9 +98,9 @@ def _key(level: float) -> list[Artist]:
         Line2D([], [], color=dark, lw=2.8, alpha=0.35, label="exact"),
         Line2D([], [], color=dark, ls="", marker="o", ms=2.2, label="Monte Carlo"),
         Line2D([], [], color=dark, ls="--", lw=0.9, label="polynomial fitted to it"),
-        Line2D([], [], color=dark, ls="", marker=".", ms=3, label="right: its error"),
-        Line2D([], [], color=dark, lw=0.9, label=f"half of its {100 * level:g} % interval"),
-        Line2D([], [], color=_GREY, marker=".", ms=3, lw=0.9, label="the same, Rao–Blackwell"),
+        Line2D([], [], color=dark, ls="", marker=".", ms=3, label="right: error of the fit"),
+        Line2D([], [], color=dark, lw=0.9, label=f"half-width of its {100 * level:g} % interval"),
+        Line2D([], [], color=_GREY, marker=".", ms=3, lw=0.9, label="grey: fit to Rao–Blackwell"),
     ]
 
 
@@ -113,4 +113,4 @@ def _draw_error(
     error = np.abs(at["fitted"] / truth - 1)
     half_width = special.ndtri((1 + level) / 2) * at["std_error"] / truth
     axes.plot(at["b"], half_width, color=shade, lw=0.9)
-    axes.plot(at["b"], error.clip(lower=_LEAST), ".", color=shade, ms=2)
+    axes.plot(at["b"], error, ".", color=shade, ms=2)

@@ -59,7 +59,7 @@ def whole_gradient(variance: pd.DataFrame) -> pd.DataFrame:
 
 def set_iteration_axes(axes: Axes) -> None:
     """Logarithmic axes from iteration 1 on, with room on the left for labels; lays the figure out."""
-    axes.set(xscale="log", yscale="log", xlabel="iteration t + 1", ylabel="var(gₜ | ℱ₀)")
+    axes.set(xscale="log", yscale="log", xlabel="iteration t + 1", ylabel="variance over runs")
     axes.margins(x=0.02)
     low, high = axes.get_xlim()
     axes.set_xlim(low / (high / low) ** 0.12, high)

@@ -19,7 +19,7 @@ from pipeline_lib.figures.style import SMALL, WIDTH, Colour, colours, figure_sty
 _MARKERS = ("o", "s", "D", "^", "v")
 _SHADE = "0.6"
 _POINT_SIZE = 3.6  # points
-_OWN_AXES = "Each step has an axis of its own: their variances are orders of magnitude apart."
+_OWN_AXES = "each step has an axis of its own: the variances are orders of magnitude apart"
 _DODGE = 0.13  # between the estimates of one b, in units of log2 b
 
 
@@ -57,7 +57,7 @@ def draw(
             _set_axes(axes, points, spread[spread["step"] == step])
             _name_missed(axes, points)
             axes.set(title=f"t = {step}", xlabel="batch size b")
-        grid[0, 0].set_ylabel(f"variance of the gradient of {_name(tensor)}")
+        grid[0, 0].set_ylabel(f"variance over runs, gradient of {_name(tensor)}")
         figure.canvas.draw()  # what hides an interval is seen in pixels
         handles = _key(counts, shades, int(spread["runs"].iloc[0]), intervals)
         key_below(figure, handles, [*intervals.notes("point", "bar"), _OWN_AXES])

@@ -134,7 +134,7 @@ def _draw_curves(
     for b, here in rows.groupby("b"):
         _draw_curve(axes, here, shades[int(str(b))], intervals)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True, steps=[1, 2, 5, 10]))
     _set_reach(axes, rows["epoch"])
 
 
