@@ -300,7 +300,7 @@ rule fig5a:
         **scale_of("yelp"),
         reviews=reviews_used,
         model=study.experiments["yelp"].training()["model"],
-        learning_rate=study.experiments["yelp"].learning_rate.initial,
+        learning_rate=number(study.experiments["yelp"].learning_rate.initial),
         clip_norm=study.experiments["yelp"].optimizer.clip_norm,
         of_the_paper=study.experiments["yelp"].training()
         == study.at_paper_scale["yelp"].training(),

@@ -36,7 +36,8 @@ def log_ticks(axis: Axis, write: Callable[[float], str] = number) -> None:
         if len(ticks) >= 3:
             break
     else:
-        ticks = _inside(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high), low, high)
+        even = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+        ticks = _inside(np.asarray(even, np.float64), low, high)
     stride = -(-len(ticks) // _MOST_DECADES)
     if stride > 1:
         exponents = np.round(np.log10(ticks)).astype(int)
@@ -95,7 +96,7 @@ def key_below(figure: Figure, handles: Sequence[Artist], lines: Sequence[str]) -
     It has as many columns as fit the figure's width.
     """
     text = "\n".join(_wrapped(part) for line in lines for part in line.splitlines())
-    for n_columns in range(len(handles), 0, -1):
+    for n_columns in range(max(1, len(handles)), 0, -1):
         legend = _key(figure, handles, text, n_columns)
         if n_columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             break

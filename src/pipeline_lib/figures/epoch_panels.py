@@ -55,7 +55,8 @@ def accuracy_panels(summary: pd.DataFrame, init: int = 0) -> dict[str, pd.DataFr
 
 def source_note(data: str, model: Mapping[str, Any]) -> str:
     """Which reviews, and how large a network, in words."""
-    return f"{data}; XLNet of {model['n_layer']} layers, width {model['d_model']}"
+    layers = f"{model['n_layer']} layer{'s' if model['n_layer'] != 1 else ''}"
+    return f"{data}; XLNet of {layers}, width {model['d_model']}"
 
 
 def draw(panels: Mapping[str, pd.DataFrame], ylabel: str, level: float, note: str = "") -> Figure:
@@ -70,7 +71,7 @@ def draw(panels: Mapping[str, pd.DataFrame], ylabel: str, level: float, note: st
     shades = colours(sorted(together["b"].unique().tolist()))
     sizes = unbroken_sizes(together)
     of_variances = "variance" in ylabel
-    intervals = Intervals(level, least_dof=2 if of_variances else 1)
+    intervals = Intervals(level, "mean", least_dof=2 if of_variances else 1)
     last = together["epoch"].max()
     with figure_style():
         figure, grid = plt.subplots(

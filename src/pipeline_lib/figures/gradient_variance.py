@@ -30,7 +30,7 @@ def draw(variance: pd.DataFrame, level: float, note: str = "", init: int = 0) ->
     estimates = estimates[estimates["init"] == init]
     sizes = sorted(estimates["b"].unique().tolist())
     shades = colours(sizes)
-    intervals = Intervals(level, least_dof=2)
+    intervals = Intervals(level, "variance", least_dof=2)
     with figure_style():
         figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
         starts: dict[int, float] = {}
@@ -58,7 +58,7 @@ def whole_gradient(variance: pd.DataFrame) -> pd.DataFrame:
 
 
 def set_iteration_axes(axes: Axes) -> None:
-    """Logarithmic axes from iteration 1 on, with room on the left for labels; lays the figure out."""
+    """Logarithmic axes with round ticks, and room for labels on the left. Lays the figure out."""
     axes.set(xscale="log", yscale="log", xlabel="iteration t + 1", ylabel="variance over runs")
     axes.margins(x=0.02)
     low, high = axes.get_xlim()

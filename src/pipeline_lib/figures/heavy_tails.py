@@ -41,7 +41,7 @@ def draw(
     steps = sorted(here["step"].unique().tolist())
     counts = sorted(here["runs"].unique().tolist())
     shades = colours(counts)
-    intervals = Intervals(level, least_dof=2)
+    intervals = Intervals(level, "variance", least_dof=2)
     with figure_style():
         figure, grid = plt.subplots(1, len(steps), figsize=(WIDTH, 3.9), sharex=True, squeeze=False)
         for step, axes in zip(steps, grid[0], strict=True):

@@ -14,7 +14,7 @@ from pipeline_lib.figures.style import Colour
 
 
 def band(axes: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, shade: Colour) -> None:
-    """A translucent area between ``low`` and ``high``, without an edge; none where one is missing."""
+    """A translucent area between ``low`` and ``high``, with a gap where one of them is missing."""
     axes.fill_between(x, low, high, color=shade, alpha=0.25, lw=0)
 
 
@@ -29,21 +29,24 @@ class _Drawn:
 class Intervals:
     """The intervals of one figure at one confidence level.
 
-    ``least_dof`` is the number of degrees of freedom from which on an estimate has an error: 2 for
+    ``estimate`` is the column of what they are intervals of. ``least_dof`` is the number of degrees of freedom from which on an estimate has an error: 2 for
     a variance, whose contributions are dependent within a group, 1 for a mean.
     """
 
-    def __init__(self, level: float, least_dof: int) -> None:
+    def __init__(self, level: float, estimate: str, least_dof: int) -> None:
         self.label = f"{100 * level:g} % interval"
+        self._estimate = estimate
         self._least_dof = least_dof
         self._drawn: list[_Drawn] = []
         self._missing: defaultdict[int, list[pd.DataFrame]] = defaultdict(list)
 
-    def band(self, axes: Axes, x: ArrayLike, rows: pd.DataFrame, shade: Colour, mark: float) -> None:
+    def band(
+        self, axes: Axes, x: ArrayLike, rows: pd.DataFrame, shade: Colour, mark: float
+    ) -> None:
         """Draw the intervals of one batch size at ``x``; ``mark`` is the size of what hides them.
 
-        ``rows`` has b, n_runs, ci_low and ci_high, and dof where groups of runs were pooled; an
-        interval that is missing is not drawn, but counted. ``mark``: width of the line, or size of
+        ``rows`` has b, n_runs, ci_low, ci_high and the estimate, and dof where groups of runs were
+        pooled. The interval of an estimate may be missing: it is not drawn, but counted. ``mark``: width of the line, or size of
         the marker, that stands on the interval, in points.
         """
         self.count(axes, rows, mark)
@@ -52,6 +55,7 @@ class Intervals:
 
     def count(self, axes: Axes, rows: pd.DataFrame, mark: float) -> None:
         """Take in intervals that are drawn otherwise than as a band; arguments as for `band`."""
+        rows = rows[rows[self._estimate].notna()]
         there = rows["ci_low"].notna() & rows["ci_high"].notna()
         low, high = (rows.loc[there, name].to_numpy(np.float64) for name in ("ci_low", "ci_high"))
         self._drawn.append(_Drawn(axes, low, high, mark))

@@ -68,4 +68,6 @@ def sample_note(
     if rows is None:
         return note
     differs = paper_rows not in (None, rows)
-    return f"{note}, n = {number(rows)}" + (f" (paper: {number(paper_rows or 0)})" if differs else "")
+    return f"{note}, n = {number(rows)}" + (
+        f" (paper: {number(paper_rows or 0)})" if differs else ""
+    )

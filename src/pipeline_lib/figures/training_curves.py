@@ -42,7 +42,7 @@ def draw_curves(
     late = validation[validation["epoch"] >= validation["epoch"].max() / 2]
     whole = {f"training {metric}": curves[curves["split"] == TRAINING]}
     whole[f"validation {metric}"] = validation
-    intervals = Intervals(level, least_dof=1)
+    intervals = Intervals(level, "mean", least_dof=1)
     left_out = []
     with figure_style():
         figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 3.4))
@@ -83,7 +83,7 @@ def draw_gap(
         last = _chosen(summary, GAP, init)["epoch"].max()
         raise ConfigError(f"Figure 3b: no gap from epoch {first_epoch} on; the last is at {last}")
     shades = colours(sorted(chosen["b"].unique().tolist()))
-    intervals = Intervals(level, least_dof=1)
+    intervals = Intervals(level, "mean", least_dof=1)
     ends: dict[int, float] = {}
     with figure_style():
         figure, axes = plt.subplots(figsize=(WIDTH, 3.8))

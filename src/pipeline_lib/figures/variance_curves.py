@@ -50,7 +50,7 @@ def draw(
     drawn = [b for b in sizes if b not in {*lost["b"], *silent}]
     known_everywhere = theory["step"].max() >= variance["step"].max()
     shades = colours(sizes)
-    intervals = Intervals(level, least_dof=2)
+    intervals = Intervals(level, "variance", least_dof=2)
     with figure_style():
         figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharex=True, sharey=True)
         ends: dict[int, float] = {}
