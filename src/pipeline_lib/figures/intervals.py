@@ -29,8 +29,9 @@ class _Drawn:
 class Intervals:
     """The intervals of one figure at one confidence level.
 
-    ``estimate`` is the column of what they are intervals of. ``least_dof`` is the number of degrees of freedom from which on an estimate has an error: 2 for
-    a variance, whose contributions are dependent within a group, 1 for a mean.
+    ``estimate`` is the column of what they are intervals of. ``least_dof`` is the number of degrees
+    of freedom from which on an estimate has an error: 2 for a variance, whose contributions are
+    dependent within a group of runs, 1 for a mean.
     """
 
     def __init__(self, level: float, estimate: str, least_dof: int) -> None:
@@ -43,11 +44,11 @@ class Intervals:
     def band(
         self, axes: Axes, x: ArrayLike, rows: pd.DataFrame, shade: Colour, mark: float
     ) -> None:
-        """Draw the intervals of one batch size at ``x``; ``mark`` is the size of what hides them.
+        """Draw the intervals of one batch size at ``x``, on which a line or markers will stand.
 
         ``rows`` has b, n_runs, ci_low, ci_high and the estimate, and dof where groups of runs were
-        pooled. The interval of an estimate may be missing: it is not drawn, but counted. ``mark``: width of the line, or size of
-        the marker, that stands on the interval, in points.
+        pooled. The interval of an estimate may be missing: it is not drawn, but counted. ``mark``
+        is the width of the line, or the size of the marker, in points.
         """
         self.count(axes, rows, mark)
         if rows["ci_low"].notna().any():
