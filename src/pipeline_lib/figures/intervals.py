@@ -61,8 +61,9 @@ class Intervals:
         low, high = (rows.loc[there, name].to_numpy(np.float64) for name in ("ci_low", "ci_high"))
         self._drawn.append(_Drawn(axes, low, high, mark))
         if not there.all():
-            for b, part in rows.assign(missing=~there).groupby("b"):
-                self._missing[int(str(b))].append(part)
+            counted = rows.assign(missing=~there)
+            for b in counted["b"].unique().tolist():
+                self._missing[b].append(counted[counted["b"] == b])
 
     def key(self) -> list[Patch]:
         """The band in a figure's key, if any is drawn."""

@@ -26,7 +26,7 @@ def number(value: float) -> str:
         if abs(value) < 10**6 or hundredths * 10 ** (int(exponent) - 2) != value:
             return f"{value:,}"
     elif value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{float(f'{value:.3g}'):,.10g}"
+        return f"{float(f'{value:.3g}'):,.10g}".replace("-", "−")
     digits = f"{float(mantissa):g}"
     power = power_of_ten(int(exponent))
     return power if digits == "1" else f"{digits} × {power}"

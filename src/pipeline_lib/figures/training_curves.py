@@ -131,8 +131,8 @@ def _draw_curves(
     axes: Axes, rows: pd.DataFrame, shades: dict[int, Colour], intervals: Intervals
 ) -> None:
     """One curve for each b, over all epochs, also those left out."""
-    for b, here in rows.groupby("b"):
-        _draw_curve(axes, here, shades[int(str(b))], intervals)
+    for b in sorted(rows["b"].unique().tolist()):
+        _draw_curve(axes, rows[rows["b"] == b], shades[b], intervals)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True, steps=[1, 2, 5, 10]))
     _set_reach(axes, rows["epoch"])
