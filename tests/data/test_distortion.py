@@ -221,9 +221,9 @@ def test_figure_shows_the_sweep_and_marks_the_setting_of_the_study(tmp_path: Pat
     images = some_images(4)
     figure = draw(images, sweep(images))
     cells = np.array(figure.axes).reshape(4, 3)
-    assert [axes.get_title() for axes in cells[0]] == [rf"$\alpha = {a}$" for a in (4, 8, 16)]
+    assert [axes.get_title() for axes in cells[0]] == [f"α = {a}" for a in (4, 8, 16)]
     labels = [row[0].get_ylabel() for row in cells]
-    assert labels == ["original", *(rf"$\sigma = {s}$" for s in (1, 2, 4))]
+    assert labels == ["original", *(f"σ = {s}" for s in (1, 2, 4))]
     marked = [axes.get_title(loc="right") for axes in cells.ravel()]
     assert [index for index, text in enumerate(marked) if text] == [2 * 3 + 1]
     assert cells[2, 1].get_title(loc="left") == "0.65 px"

@@ -211,7 +211,7 @@ def test_figure_shows_truth_estimates_and_flags(estimates, repeats, tmp_path):
         expected = chosen.loc[chosen["reliable"] == reliable, "variance"]
         np.testing.assert_array_equal(sorted(drawn[reliable]), sorted(expected))
     assert any(np.max(line.get_ydata(), initial=0) > 4e9 for line in last.lines)
-    assert r"$4.27 \times 10^{9}$" in [text.get_text() for text in last.texts]
+    assert "4.27 × 10⁹" in [text.get_text() for text in last.texts]
     low, high = last.get_ylim()
     assert low < chosen["variance"].min()
     assert high > chosen["exact"].max()

@@ -1,5 +1,10 @@
 # One rule a figure, named as in the paper. Figures read tables only.
 
+import json
+
+from pipeline_lib.data.admissions import FULL_ROWS
+from pipeline_lib.figures.numbers import number
+
 
 localrules:
     fig1a,
@@ -18,18 +23,37 @@ localrules:
     fig5c,
 
 
+def figure(name, category, caption=None, label=None):
+    """The two files of a figure, as the report shows them.
+
+    Caption and label are those of its name (`fig1a.rst`, `1a`) unless they are given.
+    """
+    return report(
+        multiext(f"{RESULTS}/figures/{name}", ".svg", ".png"),
+        caption=f"../report/{caption or name}.rst",
+        category=category,
+        labels={"figure": label or name.removeprefix("fig")},
+    )
+
+
+def reviews_used(wildcards, input):
+    """Name of the reviews, and in a sentence what they are. Known once the data are built."""
+    origin = json.loads(Path(input.origin).read_text())
+    return {"name": origin["name"], "note": origin["note"]}
+
+
+def reviews_category(wildcards, params):
+    """The part of the report on XLNet, named by the reviews that it was trained on."""
+    return f"4 {params.reviews['name']}"
+
+
 rule fig1a:
     """Figure 1a: variance of both gradients against the iteration, linear regression."""
     input:
         variance=f"{RESULTS}/variance/admission.parquet",
         theory=f"{RESULTS}/theory/admission.parquet",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig1a", ".svg", ".png"),
-            caption="../report/fig1a.rst",
-            category="1 Linear regression",
-            labels={"figure": "1a"},
-        ),
+        figure("fig1a", "1 Linear regression"),
     log:
         f"{LOGS}/figures/fig1a.log",
     benchmark:
@@ -39,13 +63,11 @@ rule fig1a:
     params:
         runs=study.experiments["admission"].runs,
         paper_runs=study.at_paper_scale["admission"].runs,
+        paper_rows=FULL_ROWS,
         iterations=study.experiments["admission"].iterations,
         confidence_level=study.confidence_level,
         tensor="all",
-        titles=(
-            r"stochastic gradient, $\mathrm{var}(g_t \mid \mathcal{F}_0)$",
-            r"full gradient, $\mathrm{var}(\nabla L(w_t) \mid \mathcal{F}_0)$",
-        ),
+        titles=("stochastic gradient", "full gradient"),
     script:
         "../scripts/variance_curves.py"
 
@@ -57,12 +79,7 @@ rule fig1b:
         theory=f"{RESULTS}/theory/admission_sweep.parquet",
         curves=f"{RESULTS}/fits/admission_sweep_curves.parquet",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig1b", ".svg", ".png"),
-            caption="../report/fig1b.rst",
-            category="1 Linear regression",
-            labels={"figure": "1b"},
-        ),
+        figure("fig1b", "1 Linear regression"),
     log:
         f"{LOGS}/figures/fig1b.log",
     benchmark:
@@ -72,6 +89,7 @@ rule fig1b:
     params:
         runs=study.experiments["admission_sweep"].runs,
         paper_runs=study.at_paper_scale["admission_sweep"].runs,
+        paper_rows=FULL_ROWS,
         degree=study.experiments["admission_sweep"].polynomial.degree,
         steps=study.experiments["admission_sweep"].polynomial.steps,
         confidence_level=study.confidence_level,
@@ -85,12 +103,7 @@ rule fig2a:
         variance=f"{RESULTS}/variance/teacher_student.parquet",
         theory=f"{RESULTS}/theory/teacher_student.parquet",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig2a", ".svg", ".png"),
-            caption="../report/fig2.rst",
-            category="2 Two-layer linear network",
-            labels={"figure": "2a"},
-        ),
+        figure("fig2a", "2 Two-layer linear network", caption="fig2"),
     log:
         f"{LOGS}/figures/fig2a.log",
     benchmark:
@@ -101,46 +114,25 @@ rule fig2a:
         runs=study.experiments["teacher_student"].runs,
         iterations=study.experiments["teacher_student"].iterations,
         paper_runs=study.at_paper_scale["teacher_student"].runs,
+        paper_rows=None,  # samples are drawn, there is no table
         confidence_level=study.confidence_level,
         tensor="W1",
-        titles=(
-            r"stochastic gradient, $\mathrm{var}(g_{t,1} \mid \mathcal{F}_0)$",
-            r"population gradient, $\mathrm{var}(\nabla_{W_1}\mathcal{L} \mid \mathcal{F}_0)$",
-        ),
+        titles=("stochastic gradient of W₁", "population gradient of W₁"),
     script:
         "../scripts/variance_curves.py"
 
 
-rule fig2b:
+use rule fig2a as fig2b with:
     """Figure 2b: variance of the gradient of W2 against the iteration, two-layer network."""
-    input:
-        variance=f"{RESULTS}/variance/teacher_student.parquet",
-        theory=f"{RESULTS}/theory/teacher_student.parquet",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig2b", ".svg", ".png"),
-            caption="../report/fig2.rst",
-            category="2 Two-layer linear network",
-            labels={"figure": "2b"},
-        ),
+        figure("fig2b", "2 Two-layer linear network", caption="fig2"),
     log:
         f"{LOGS}/figures/fig2b.log",
     benchmark:
         f"{BENCHMARKS}/figures/fig2b.tsv"
-    conda:
-        "../../envs/pipeline.yaml"
     params:
-        runs=study.experiments["teacher_student"].runs,
-        iterations=study.experiments["teacher_student"].iterations,
-        paper_runs=study.at_paper_scale["teacher_student"].runs,
-        confidence_level=study.confidence_level,
         tensor="W2",
-        titles=(
-            r"stochastic gradient, $\mathrm{var}(g_{t,2} \mid \mathcal{F}_0)$",
-            r"population gradient, $\mathrm{var}(\nabla_{W_2}\mathcal{L} \mid \mathcal{F}_0)$",
-        ),
-    script:
-        "../scripts/variance_curves.py"
+        titles=("stochastic gradient of W₂", "population gradient of W₂"),
 
 
 rule draw_heavy_tails:
@@ -149,12 +141,7 @@ rule draw_heavy_tails:
         estimates=rules.heavy_tails.output.estimates,
         repeats=rules.heavy_tails.output.repeats,
     output:
-        report(
-            multiext(f"{RESULTS}/figures/heavy_tails", ".svg", ".png"),
-            caption="../report/heavy_tails.rst",
-            category="2 Two-layer linear network",
-            labels={"figure": "heavy tails"},
-        ),
+        figure("heavy_tails", "2 Two-layer linear network", label="heavy tails"),
     log:
         f"{LOGS}/figures/heavy_tails.log",
     benchmark:
@@ -163,6 +150,7 @@ rule draw_heavy_tails:
         "../../envs/pipeline.yaml"
     params:
         settings=scalar_settings("polynomial_max_step"),
+        run_counts=", ".join(map(number, study.heavy_tails.run_counts)),
         confidence_level=study.confidence_level,
     script:
         "../scripts/draw_heavy_tails.py"
@@ -173,12 +161,7 @@ rule fig3a:
     input:
         variance=f"{RESULTS}/variance/mnist_inits.parquet",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig3a", ".svg", ".png"),
-            caption="../report/fig3a.rst",
-            category="3 MNIST",
-            labels={"figure": "3a"},
-        ),
+        figure("fig3a", "3 MNIST"),
     log:
         f"{LOGS}/figures/fig3a.log",
     benchmark:
@@ -198,12 +181,7 @@ rule fig3b:
     input:
         metrics=f"{RESULTS}/metrics/mnist.parquet",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig3b", ".svg", ".png"),
-            caption="../report/fig3b.rst",
-            category="3 MNIST",
-            labels={"figure": "3b"},
-        ),
+        figure("fig3b", "3 MNIST"),
     log:
         f"{LOGS}/figures/fig3b.log",
     benchmark:
@@ -223,12 +201,7 @@ rule fig4a:
     input:
         metrics=f"{RESULTS}/metrics/mnist.parquet",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig4a", ".svg", ".png"),
-            caption="../report/fig4.rst",
-            category="3 MNIST",
-            labels={"figure": "4a"},
-        ),
+        figure("fig4a", "3 MNIST", caption="fig4"),
     log:
         f"{LOGS}/figures/fig4a.log",
     benchmark:
@@ -243,29 +216,16 @@ rule fig4a:
         "../scripts/training_curves.py"
 
 
-rule fig4b:
+use rule fig4a as fig4b with:
     """Figure 4b: training and validation error against the epoch, MNIST network."""
-    input:
-        metrics=f"{RESULTS}/metrics/mnist.parquet",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig4b", ".svg", ".png"),
-            caption="../report/fig4.rst",
-            category="3 MNIST",
-            labels={"figure": "4b"},
-        ),
+        figure("fig4b", "3 MNIST", caption="fig4"),
     log:
         f"{LOGS}/figures/fig4b.log",
     benchmark:
         f"{BENCHMARKS}/figures/fig4b.tsv"
-    conda:
-        "../../envs/pipeline.yaml"
     params:
-        **scale_of("mnist"),
-        confidence_level=study.confidence_level,
         metric="error",
-    script:
-        "../scripts/training_curves.py"
 
 
 rule fig6:
@@ -273,12 +233,7 @@ rule fig6:
     input:
         variance=f"{RESULTS}/variance/mnist.parquet",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig6", ".svg", ".png"),
-            caption="../report/fig6.rst",
-            category="3 MNIST",
-            labels={"figure": "6"},
-        ),
+        figure("fig6", "3 MNIST"),
     log:
         f"{LOGS}/figures/fig6.log",
     benchmark:
@@ -297,12 +252,7 @@ rule draw_distortion:
     input:
         table=rules.prepare_mnist.output.table,
     output:
-        report(
-            multiext(f"{RESULTS}/figures/distortion", ".svg", ".png"),
-            caption="../report/distortion.rst",
-            category="3 MNIST",
-            labels={"figure": "distortion"},
-        ),
+        figure("distortion", "3 MNIST"),
     log:
         f"{LOGS}/figures/distortion.log",
     benchmark:
@@ -321,12 +271,7 @@ rule fig5a:
         table=f"{RESULTS}/variance/yelp_epochs.parquet",
         origin=f"{RESULTS}/data/yelp.json",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig5a", ".svg", ".png"),
-            caption="../report/fig5.rst",
-            category="4 Yelp",
-            labels={"figure": "5a"},
-        ),
+        figure("fig5a", reviews_category, caption="fig5"),
     log:
         f"{LOGS}/figures/fig5a.log",
     benchmark:
@@ -335,77 +280,43 @@ rule fig5a:
         "../../envs/pipeline.yaml"
     params:
         **scale_of("yelp"),
+        reviews=reviews_used,
         model=study.experiments["yelp"].training()["model"],
-        learning_rate=study.experiments["yelp"].learning_rate.initial,
+        learning_rate=number(study.experiments["yelp"].learning_rate.initial),
         clip_norm=study.experiments["yelp"].optimizer.clip_norm,
         of_the_paper=study.experiments["yelp"].training()
         == study.at_paper_scale["yelp"].training(),
         confidence_level=study.confidence_level,
         panels="variance",
-        ylabel="variance over runs, mean of the epoch",
+        ylabel="variance, mean of the epoch",
     script:
         "../scripts/epoch_panels.py"
 
 
-rule fig5b:
+use rule fig5a as fig5b with:
     """Figure 5b: training and validation loss by epoch, XLNet."""
     input:
         table=f"{RESULTS}/metrics/yelp.parquet",
         origin=f"{RESULTS}/data/yelp.json",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig5b", ".svg", ".png"),
-            caption="../report/fig5.rst",
-            category="4 Yelp",
-            labels={"figure": "5b"},
-        ),
+        figure("fig5b", reviews_category, caption="fig5"),
     log:
         f"{LOGS}/figures/fig5b.log",
     benchmark:
         f"{BENCHMARKS}/figures/fig5b.tsv"
-    conda:
-        "../../envs/pipeline.yaml"
     params:
-        **scale_of("yelp"),
-        model=study.experiments["yelp"].training()["model"],
-        learning_rate=study.experiments["yelp"].learning_rate.initial,
-        clip_norm=study.experiments["yelp"].optimizer.clip_norm,
-        of_the_paper=study.experiments["yelp"].training()
-        == study.at_paper_scale["yelp"].training(),
-        confidence_level=study.confidence_level,
         panels="loss",
         ylabel="mean loss over runs",
-    script:
-        "../scripts/epoch_panels.py"
 
 
-rule fig5c:
+use rule fig5b as fig5c with:
     """Figure 5c: training and validation accuracy by epoch, XLNet."""
-    input:
-        table=f"{RESULTS}/metrics/yelp.parquet",
-        origin=f"{RESULTS}/data/yelp.json",
     output:
-        report(
-            multiext(f"{RESULTS}/figures/fig5c", ".svg", ".png"),
-            caption="../report/fig5.rst",
-            category="4 Yelp",
-            labels={"figure": "5c"},
-        ),
+        figure("fig5c", reviews_category, caption="fig5"),
     log:
         f"{LOGS}/figures/fig5c.log",
     benchmark:
         f"{BENCHMARKS}/figures/fig5c.tsv"
-    conda:
-        "../../envs/pipeline.yaml"
     params:
-        **scale_of("yelp"),
-        model=study.experiments["yelp"].training()["model"],
-        learning_rate=study.experiments["yelp"].learning_rate.initial,
-        clip_norm=study.experiments["yelp"].optimizer.clip_norm,
-        of_the_paper=study.experiments["yelp"].training()
-        == study.at_paper_scale["yelp"].training(),
-        confidence_level=study.confidence_level,
         panels="accuracy",
         ylabel="mean accuracy over runs",
-    script:
-        "../scripts/epoch_panels.py"

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_table
-from pipeline_lib.figures.style import image_note, save_figure
+from pipeline_lib.figures.numbers import image_note
+from pipeline_lib.figures.style import save_figure
 from pipeline_lib.figures.training_curves import draw_gap
 from pipeline_lib.logs import job_log
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.figures import epoch_panels
-from pipeline_lib.figures.style import save_figure, scale_note
+from pipeline_lib.figures.numbers import scale_note
+from pipeline_lib.figures.style import save_figure
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
@@ -25,6 +26,6 @@ with job_log(snakemake.log[0]):
         getattr(epoch_panels, f"{params.panels}_panels")(table),
         params.ylabel,
         params.confidence_level,
-        f"{scale}; {epoch_panels.source_note(origin['name'], params.model)}",
+        f"{scale}\n{epoch_panels.source_note(origin['name'], params.model)}",
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

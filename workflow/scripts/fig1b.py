@@ -4,19 +4,22 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_provenance, read_table
 from pipeline_lib.figures.fig1b import draw
-from pipeline_lib.figures.style import note, save_figure
+from pipeline_lib.figures.numbers import sample_note
+from pipeline_lib.figures.style import save_figure
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
+    params = snakemake.params
     figure = draw(
         read_table(Path(snakemake.input.variance), "variance"),
         read_table(Path(snakemake.input.theory), "theory"),
         read_table(Path(snakemake.input.curves), "fitted_curves"),
-        snakemake.params.confidence_level,
-        note(
-            snakemake.params.runs,
-            snakemake.params.paper_runs,
-            read_provenance(Path(snakemake.input.variance)),
+        params.confidence_level,
+        sample_note(
+            params.runs,
+            params.paper_runs,
+            read_provenance(Path(snakemake.input.variance)).get("n_rows"),
+            params.paper_rows,
         ),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_provenance, read_table
 from pipeline_lib.figures.gradient_variance import draw
-from pipeline_lib.figures.style import save_figure, scale_note
+from pipeline_lib.figures.numbers import scale_note
+from pipeline_lib.figures.style import save_figure
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):

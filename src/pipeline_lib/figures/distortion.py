@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.data.distortion import ALPHA, SIGMA, displacement_std
 from pipeline_lib.errors import ConfigError
-from pipeline_lib.figures.style import WIDTH, figure_style
+from pipeline_lib.figures.style import SMALL, WIDTH, figure_style
 
 Images = NDArray[np.uint8] | NDArray[np.float32]
 _GAP = 2  # pixels between images
@@ -46,7 +46,7 @@ def draw(
         )
         for column, alpha in enumerate(alphas):
             _show(grid[0, column], originals)
-            grid[0, column].set_title(rf"$\alpha = {alpha:g}$", pad=8)
+            grid[0, column].set_title(f"α = {alpha:g}", pad=8)
             for row, sigma in enumerate(sigmas, start=1):
                 axes = grid[row, column]
                 _show(axes, distorted[alpha, sigma])
@@ -54,10 +54,10 @@ def draw(
                 _caption(axes, f"{inside:.2f} px", (alpha, sigma) == marked)
         grid[0, 0].set_ylabel("original")
         for row, sigma in enumerate(sigmas, start=1):
-            grid[row, 0].set_ylabel(rf"$\sigma = {sigma:g}$")
+            grid[row, 0].set_ylabel(f"σ = {sigma:g}")
         figure.supxlabel(
             "px: standard deviation of the displacements, inside the image",
-            fontsize=7.5,
+            fontsize=SMALL,
             color="0.35",
         )
     return figure
@@ -98,8 +98,8 @@ def _show(axes: Axes, images: Images) -> None:
 
 
 def _caption(axes: Axes, text: str, marked: bool) -> None:
-    axes.set_title(text, fontsize=7.5, color="0.35", loc="left", pad=2)
+    axes.set_title(text, fontsize=SMALL, color="0.35", loc="left", pad=2)
     if marked:
-        axes.set_title("the study's setting", fontsize=7.5, color=_MARK, loc="right", pad=2)
+        axes.set_title("the study's setting", fontsize=SMALL, color=_MARK, loc="right", pad=2)
         for spine in axes.spines.values():
             spine.set(color=_MARK, linewidth=1.8)

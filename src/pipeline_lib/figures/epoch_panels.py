@@ -1,4 +1,8 @@
-"""Figures 5a, 5b and 5c: variance, loss and accuracy of XLNet against the epoch, by batch size."""
+"""Figures 5a, 5b and 5c: variance, loss and accuracy of XLNet against the epoch, by batch size.
+
+The first epoch is 1 in all three. Losses and accuracies are those after an epoch, and at 0 those
+of the initial weights; a variance is the mean over the epoch's steps.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,25 +11,24 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from pipeline_lib.estimation.metrics import TRAINING, VALIDATION
-from pipeline_lib.figures.style import (
-    WIDTH,
-    band,
-    colours,
-    figure_style,
-    key_below,
-    lost_runs,
-    unbroken_sizes,
-)
+from pipeline_lib.figures.axes import key_below, log_ticks, percent_ticks
+from pipeline_lib.figures.intervals import Intervals, lost_runs, unbroken_sizes
+from pipeline_lib.figures.style import WIDTH, colours, figure_style
+
+_LINE = 1.1  # points
 
 
 def variance_panels(table: pd.DataFrame, init: int = 0) -> dict[str, pd.DataFrame]:
-    """Panels of Figure 5a from the artefact epoch_variance: before and after clipping."""
+    """Panels of Figure 5a from the artefact epoch_variance: before and after clipping.
+
+    The artefact counts epochs from 0, the figure from 1.
+    """
     chosen = table[(table["init"] == init) & (table["tensor"] == "all")]
     chosen = chosen[chosen["estimator"] == "sample"].rename(columns={"variance": "mean"})
+    chosen = chosen.assign(epoch=chosen["epoch"] + 1)
     return {
         "gradient before clipping": chosen[chosen["quantity"] == "stochastic_gradient"],
         "gradient after clipping": chosen[chosen["quantity"] == "clipped_gradient"],
@@ -52,7 +55,8 @@ def accuracy_panels(summary: pd.DataFrame, init: int = 0) -> dict[str, pd.DataFr
 
 def source_note(data: str, model: Mapping[str, Any]) -> str:
     """Which reviews, and how large a network, in words."""
-    return f"{data}; XLNet of {model['n_layer']} layers, width {model['d_model']}"
+    layers = f"{model['n_layer']} layer{'s' if model['n_layer'] != 1 else ''}"
+    return f"{data}; XLNet of {layers}, width {model['d_model']}"
 
 
 def draw(panels: Mapping[str, pd.DataFrame], ylabel: str, level: float, note: str = "") -> Figure:
@@ -60,29 +64,36 @@ def draw(panels: Mapping[str, pd.DataFrame], ylabel: str, level: float, note: st
 
     A table has the columns b, epoch, mean, ci_low, ci_high, n_runs and n_diverged; ``level`` is the
     confidence level of its intervals and ``note`` says which data it is. A variance has a
-    logarithmic axis. A batch size at which runs diverged has no curve but a note.
+    logarithmic axis. A batch size at which runs diverged has no curve but a note. Means without an
+    interval have no band, and a note says how many runs one takes.
     """
     together = pd.concat(panels.values())
     shades = colours(sorted(together["b"].unique().tolist()))
     sizes = unbroken_sizes(together)
+    of_variances = "variance" in ylabel
+    intervals = Intervals(level, "mean", least_dof=2 if of_variances else 1)
+    last = together["epoch"].max()
     with figure_style():
         figure, grid = plt.subplots(
-            1, len(panels), figsize=(WIDTH, 3.3), sharey=True, squeeze=False
+            1, len(panels), figsize=(WIDTH, 3.4), sharex=True, sharey=True, squeeze=False
         )
         for axes, (title, rows) in zip(grid[0], panels.items(), strict=True):
             for b in sizes:
                 here = rows[rows["b"] == b].sort_values("epoch")
-                band(axes, here["epoch"], here["ci_low"], here["ci_high"], shades[b])
-                axes.plot(here["epoch"], here["mean"], "o-", color=shades[b], ms=2.5)
+                intervals.band(axes, here["epoch"], here, shades[b], _LINE)
+                axes.plot(here["epoch"], here["mean"], "o-", color=shades[b], ms=2.5, lw=_LINE)
             axes.set(title=title, xlabel="epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         first = grid[0, 0]
         first.set_ylabel(ylabel)
-        if "variance" in ylabel:
+        first.set_xlim(-0.03 * last, 1.03 * last)
+        first.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if of_variances:
             first.set_yscale("log")
+            log_ticks(first.yaxis)
         if "accuracy" in ylabel:
-            first.yaxis.set_major_formatter(PercentFormatter(1.0))
-        handles = [Line2D([], [], color=shades[b], label=f"b = {b}") for b in sizes]
-        interval = Patch(color="0.3", alpha=0.25, lw=0, label=f"{100 * level:g} % interval")
-        key_below(figure, [*handles, interval], [note, *lost_runs(together, "epoch")])
+            percent_ticks(first.yaxis)
+        figure.canvas.draw()  # what hides an interval is seen in pixels
+        handles = [Line2D([], [], color=shades[b], lw=_LINE, label=f"b = {b}") for b in sizes]
+        lines = [note, *intervals.notes(), *lost_runs(together, "epoch")]
+        key_below(figure, [*handles, *intervals.key()], lines)
     return figure

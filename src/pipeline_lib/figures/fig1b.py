@@ -1,14 +1,21 @@
 """Figure 1b: variance against the batch size, fitted polynomials beside the exact ones."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.lines import Line2D
 from scipy import special  # scipy.stats takes a second to import
 
 from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
-from pipeline_lib.figures.style import WIDTH, Colour, colours, figure_style
+from pipeline_lib.figures.axes import key_below, log_ticks
+from pipeline_lib.figures.numbers import percent
+from pipeline_lib.figures.style import SMALL, WIDTH, Colour, colours, figure_style
+
+_GREY = (0.45, 0.45, 0.45)
+_LEAST = 1e-4  # relative error at which the axis begins
 
 
 def draw(
@@ -23,8 +30,9 @@ def draw(
 
     ``variance``, ``theory`` and ``curves`` are the artefacts variance, theory and fitted_curves;
     ``level`` is the confidence level of the pointwise intervals on the right; ``note`` says which
-    data it is. The left side shows the ``sample`` estimates, the right side the errors of the fits
-    to either estimator.
+    data it is. The left side shows the ``sample`` estimates. The right side shows, for the fits to
+    either estimator, ``|fitted / exact - 1|`` at whole batch sizes as points and the half-width of
+    its interval as a line: the interval holds the exact value where the point is below the line.
     """
     as_in_paper = (curves["basis"] == "inverse_b") & curves["constant"]
     fitted = curves[as_in_paper & (curves["init"] == init)]
@@ -38,10 +46,13 @@ def draw(
         & (variance["init"] == init)
     ]
     with figure_style():
-        figure = plt.figure(figsize=(WIDTH, 3.6))
-        grid = figure.add_gridspec(len(steps), 2, width_ratios=[1, 1.05])
+        figure = plt.figure(figsize=(WIDTH, 4.8))
+        grid = figure.add_gridspec(len(steps), 2)
         left = figure.add_subplot(grid[:, 0])
-        errors = [figure.add_subplot(grid[row, 1]) for row in range(len(steps))]
+        errors: list[Axes] = []
+        for row in range(len(steps)):
+            shared = {"sharex": errors[0], "sharey": errors[0]} if errors else {}
+            errors.append(figure.add_subplot(grid[row, 1], **shared))
         for step, axes in zip(steps, errors, strict=True):
             curve = fitted[fitted["step"] == step]
             plain = curve[curve["estimator"] == "sample"]
@@ -52,47 +63,54 @@ def draw(
             here = points[points["step"] == step]
             left.plot(here["b"], here["variance"], "o", color=shades[step], ms=2.2)
             precise = curve[curve["estimator"] == "rao_blackwell"]
-            _draw_error(axes, precise, exact, level, "0.35")
-            reach = _draw_error(axes, plain, exact, level, shades[step])
-            axes.set_ylim(-1.1 * reach, 1.1 * reach)
-            axes.set_ylabel(f"t = {step}", color=shades[step], rotation=0, ha="right", va="center")
+            _draw_error(axes, precise, exact, level, _GREY)
+            _draw_error(axes, plain, exact, level, shades[step])
+            axes.text(
+                0.98, 0.94, f"t = {step}", color=shades[step], fontsize=SMALL, ha="right",
+                va="top", transform=axes.transAxes,
+            )  # fmt: skip
+        left.set(
+            yscale="log",
+            ylabel="variance over runs",
+            title="stochastic gradient",
+        )
+        errors[0].set(title="|fitted / exact − 1|", yscale="log")
+        errors[0].set_ylim(_LEAST, max(1.0, errors[0].get_ylim()[1]))
+        log_ticks(errors[0].yaxis, percent)
+        log_ticks(left.yaxis)
+        last = float(fitted["b"].max())
         for axes in (left, *errors):
             axes.set_xscale("log")
-            axes.set_xticks([2, 5, 10, 20, 50, 100, 200, 480])
-            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.set_xticks([b for b in (2, 5, 10, 20, 50, 100, 200, 500) if b <= last])
+            axes.set_xticklabels([f"{b:g}" for b in axes.get_xticks()])
             axes.minorticks_off()
         for axes in errors[:-1]:
             axes.tick_params(labelbottom=False)
-        errors[-1].set_xlabel("batch size b")
-        errors[0].set_title(f"fitted / exact \u2212 1, {100 * level:g} % interval")
-        left.set(
-            yscale="log",
-            xlabel="batch size b",
-            ylabel=r"$\mathrm{var}(g_t \mid \mathcal{F}_0)$",
-            title="variance of the stochastic gradient",
-        )
-        _key(left, note)
+        for axes in (left, errors[-1]):
+            axes.set_xlabel("batch size b")
+        key_below(figure, _key(level), [note])
     return figure
 
 
-def _key(axes: Axes, note: str) -> None:
-    axes.plot([], [], color="0.3", lw=2.8, alpha=0.35, label="exact")
-    axes.plot([], [], "o", color="0.3", ms=2.2, label="Monte Carlo")
-    axes.plot([], [], color="0.3", ls="--", lw=0.9, label="polynomial fitted to it")
-    axes.plot([], [], ".", color="0.35", ms=2, label="grey, right: fit to Rao\u2013Blackwell")
-    axes.legend(loc="lower left", title=note or None, title_fontsize=7, fontsize=7)
+def _key(level: float) -> list[Artist]:
+    dark = "0.15"
+    return [
+        Line2D([], [], color=dark, lw=2.8, alpha=0.35, label="exact"),
+        Line2D([], [], color=dark, ls="", marker="o", ms=2.2, label="Monte Carlo"),
+        Line2D([], [], color=dark, ls="--", lw=0.9, label="polynomial fitted to it"),
+        Line2D([], [], color=dark, ls="", marker=".", ms=3, label="right: error of the fit"),
+        Line2D([], [], color=dark, lw=0.9, label=f"half-width of its {100 * level:g} % interval"),
+        Line2D([], [], color=_GREY, marker=".", ms=3, lw=0.9, label="grey: fit to Rao–Blackwell"),
+    ]
 
 
 def _draw_error(
-    axes: Axes, curve: pd.DataFrame, exact: pd.Series, level: float, shade: Colour | str
-) -> float:
-    """Relative errors at whole batch sizes where exact is not zero; how far they reach, up to 1."""
+    axes: Axes, curve: pd.DataFrame, exact: pd.Series, level: float, shade: Colour
+) -> None:
+    """Relative errors and half-widths at whole batch sizes where the exact variance is not 0."""
     at = curve[curve["b"].isin(exact.index[exact > 0])]
     truth = exact.loc[at["b"]].to_numpy()
-    error = at["fitted"] / truth - 1
+    error = np.abs(at["fitted"] / truth - 1)
     half_width = special.ndtri((1 + level) / 2) * at["std_error"] / truth
-    axes.vlines(at["b"], error - half_width, error + half_width, color=shade, lw=0.7, alpha=0.6)
+    axes.plot(at["b"], half_width, color=shade, lw=0.9)
     axes.plot(at["b"], error, ".", color=shade, ms=2)
-    axes.axhline(0, color="0.4", lw=0.6)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    return max(0.05, min(1.0, float((error.abs() + half_width).max())))

@@ -10,17 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
-from pipeline_lib.figures.style import (
-    WIDTH,
-    Colour,
-    band,
-    colours,
-    direct_labels,
-    figure_style,
-    key_below,
-    lost_runs,
-    unbroken_sizes,
-)
+from pipeline_lib.figures.axes import direct_labels, key_below, log_ticks
+from pipeline_lib.figures.intervals import Intervals, lost_runs, unbroken_sizes
+from pipeline_lib.figures.style import WIDTH, Colour, colours, figure_style
+
+_LINE = 1.1  # points
 
 
 def draw(variance: pd.DataFrame, level: float, note: str = "", init: int = 0) -> Figure:
@@ -29,23 +23,27 @@ def draw(variance: pd.DataFrame, level: float, note: str = "", init: int = 0) ->
     ``variance`` is the artefact of that name, ``level`` the confidence level of its intervals and
     ``note`` says which data it is. Batch sizes are compared at equal iterations t + 1, as in the
     paper: of the same number of epochs, a larger one has fewer. A batch size at which runs diverged
-    has no curve but a note.
+    has no curve but a note. Estimates without an interval have no band, and a note says how many
+    runs one takes.
     """
     estimates = whole_gradient(variance)
     estimates = estimates[estimates["init"] == init]
     sizes = sorted(estimates["b"].unique().tolist())
     shades = colours(sizes)
+    intervals = Intervals(level, "variance", least_dof=2)
     with figure_style():
         figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
         starts: dict[int, float] = {}
         for b in unbroken_sizes(estimates):
             here = estimates[estimates["b"] == b]
-            band(axes, here["step"] + 1, here["ci_low"], here["ci_high"], shades[b])
-            axes.plot(here["step"] + 1, here["variance"], color=shades[b])
+            intervals.band(axes, here["step"] + 1, here, shades[b], _LINE)
+            axes.plot(here["step"] + 1, here["variance"], color=shades[b], lw=_LINE)
             starts[b] = here["variance"].iloc[0]
-        key = Line2D([], [], color="0.3", label=f"variance over runs, {100 * level:g} % interval")
-        key_below(figure, [key], [note, *lost_runs(estimates, "step")])
-        finish_iteration_axes(axes, starts, shades)
+        set_iteration_axes(axes)
+        key = Line2D([], [], color="0.3", lw=_LINE, label="variance over runs")
+        lines = [note, *intervals.notes(), *lost_runs(estimates, "step")]
+        key_below(figure, [key, *intervals.key()], lines)
+        label_starts(axes, starts, shades)
     return figure
 
 
@@ -59,19 +57,25 @@ def whole_gradient(variance: pd.DataFrame) -> pd.DataFrame:
     return variance[keep].sort_values("step")
 
 
-def finish_iteration_axes(axes: Axes, starts: dict[int, float], shades: dict[int, Colour]) -> None:
-    """Logarithmic axes, and a label where each curve starts.
+def set_iteration_axes(axes: Axes) -> None:
+    """Logarithmic axes with round ticks, and room for labels on the left. Lays the figure out."""
+    axes.set(xscale="log", yscale="log", xlabel="iteration t + 1", ylabel="variance over runs")
+    axes.margins(x=0.02)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low / (high / low) ** 0.12, high)
+    log_ticks(axes.xaxis)
+    log_ticks(axes.yaxis)
+    ticks = axes.xaxis.get_minorticklocs()
+    axes.set_xticks(ticks[(ticks >= 1) & (ticks <= high)], minor=True)
+    axes.figure.canvas.draw()
+
+
+def label_starts(axes: Axes, starts: dict[int, float], shades: dict[int, Colour]) -> None:
+    """A label where each curve starts.
 
     Curves start at one iteration and differ there by their batch size alone; where they end, a
     curve may be level with another or pass behind its label.
     """
-    axes.set(xscale="log", yscale="log", xlabel="iteration t + 1")
-    axes.set_ylabel(r"$\mathrm{var}(g_t \mid \mathcal{F}_0)$")
-    axes.margins(x=0.02)
-    low, high = axes.get_xlim()
-    axes.set_xlim(low / (high / low) ** 0.1, high)
-    ticks = axes.xaxis.get_minorticklocs()
-    axes.set_xticks(ticks[(ticks >= 1) & (ticks <= high)], minor=True)
     axes.figure.canvas.draw()  # labels are placed in pixels
     texts = [f"b = {b}" for b in starts]
     direct_labels(axes, list(starts.values()), texts, [shades[b] for b in starts], place=0.01)

@@ -11,10 +11,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
-from pipeline_lib.figures.style import WIDTH, colours, figure_style
+from pipeline_lib.figures.axes import key_below, log_ticks
+from pipeline_lib.figures.intervals import Intervals
+from pipeline_lib.figures.numbers import number
+from pipeline_lib.figures.style import SMALL, WIDTH, Colour, colours, figure_style
 
 _MARKERS = ("o", "s", "D", "^", "v")
 _SHADE = "0.6"
+_POINT_SIZE = 3.6  # points
+_OWN_AXES = "each step has an axis of its own: the variances are orders of magnitude apart"
 _DODGE = 0.13  # between the estimates of one b, in units of log2 b
 
 
@@ -36,9 +41,9 @@ def draw(
     steps = sorted(here["step"].unique().tolist())
     counts = sorted(here["runs"].unique().tolist())
     shades = colours(counts)
-    layer = tensor.removeprefix("W")
+    intervals = Intervals(level, "variance", least_dof=2)
     with figure_style():
-        figure, grid = plt.subplots(1, len(steps), figsize=(WIDTH, 3.5), sharex=True, squeeze=False)
+        figure, grid = plt.subplots(1, len(steps), figsize=(WIDTH, 3.9), sharex=True, squeeze=False)
         for step, axes in zip(steps, grid[0], strict=True):
             _draw_spread(axes, spread[spread["step"] == step].sort_values("b"))
             points = here[here["step"] == step]
@@ -46,18 +51,16 @@ def draw(
             axes.plot(exact["b"], exact["exact"], color="black", lw=1.3, zorder=2.5)
             for index, n_runs in enumerate(counts):
                 shift = 2.0 ** (_DODGE * (index - (len(counts) - 1) / 2))
-                chosen = points[points["runs"] == n_runs].dropna(subset=["variance", "ci_high"])
+                chosen = points[points["runs"] == n_runs].dropna(subset=["variance"])
+                intervals.count(axes, chosen.rename(columns={"runs": "n_runs"}), _POINT_SIZE)
                 _draw_points(axes, chosen, shift, shades[n_runs], _MARKERS[index % len(_MARKERS)])
             _set_axes(axes, points, spread[spread["step"] == step])
             _name_missed(axes, points)
             axes.set(title=f"t = {step}", xlabel="batch size b")
-        grid[0, 0].set_ylabel(rf"$\mathrm{{var}}(g_{{t,{layer}}} \mid \mathcal{{F}}_0)$")
-        figure.legend(
-            handles=_key(counts, shades, int(spread["runs"].iloc[0]), level),
-            loc="outside lower center",
-            ncols=3,
-            frameon=False,
-        )
+        grid[0, 0].set_ylabel(f"variance over runs, gradient of {_name(tensor)}")
+        figure.canvas.draw()  # what hides an interval is seen in pixels
+        handles = _key(counts, shades, int(spread["runs"].iloc[0]), intervals)
+        key_below(figure, handles, [*intervals.notes("point", "bar"), _OWN_AXES])
     return figure
 
 
@@ -70,7 +73,7 @@ def _draw_points(
     axes: Axes,
     points: pd.DataFrame,
     shift: float,
-    shade: tuple[float, float, float],
+    shade: Colour,
     marker: str,
 ) -> None:
     at = points["b"] * shift
@@ -84,7 +87,7 @@ def _draw_points(
             color=shade,
             markerfacecolor=face,
             markeredgewidth=0.9,
-            ms=3.6,
+            ms=_POINT_SIZE,
             zorder=3.5,
         )
 
@@ -95,16 +98,14 @@ def _name_missed(axes: Axes, points: pd.DataFrame) -> None:
         exact = group["exact"].iloc[0]
         if exact > 10 * group["ci_high"].max():
             text = axes.annotate(
-                _scientific(exact), (b, exact), (5, 0), textcoords="offset points", va="center"
+                number(float(exact)), (b, exact), (5, 0), textcoords="offset points", va="center"
             )
-            text.set_fontsize(8)
+            text.set_fontsize(SMALL)
 
 
-def _scientific(value: float) -> str:
-    if value < 1e4:
-        return f"{value:.3g}"
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return rf"${mantissa} \times 10^{{{int(exponent)}}}$"
+def _name(tensor: str) -> str:
+    """W1 as W₁."""
+    return "W" + tensor.removeprefix("W").translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def _set_axes(axes: Axes, points: pd.DataFrame, spread: pd.DataFrame) -> None:
@@ -121,31 +122,31 @@ def _set_axes(axes: Axes, points: pd.DataFrame, spread: pd.DataFrame) -> None:
     values = values[(values > 0) & np.isfinite(values)]
     room = max(1.5, (values.max() / values.min()) ** 0.07)
     axes.set_ylim(values.min() / room, values.max() * room)
+    log_ticks(axes.yaxis)
 
 
 def _key(
-    counts: Sequence[int],
-    shades: dict[int, tuple[float, float, float]],
-    n_repeated: int,
-    level: float,
+    counts: Sequence[int], shades: dict[int, Colour], n_repeated: int, intervals: Intervals
 ) -> list[Line2D | Patch]:
     def point(label: str, colour: object, marker: str, face: object) -> Line2D:
         line = Line2D([], [], ls="", marker=marker, ms=4, markeredgewidth=0.9, label=label)
         line.set(color=colour, markerfacecolor=face)
         return line
 
+    repeated = f"{number(n_repeated)} runs, repeated"
     return [
         Line2D([], [], color="black", lw=1.3, label="exact"),
-        Line2D([], [], color=_SHADE, ls="--", label=f"{n_repeated:,} runs repeated: median"),
-        Patch(color=_SHADE, alpha=0.35, lw=0, label=f"{n_repeated:,} runs repeated: 5 to 95 %"),
+        Line2D([], [], color=_SHADE, ls="--", label=f"{repeated}: median"),
+        Patch(color=_SHADE, alpha=0.35, lw=0, label=f"{repeated}: 5 to 95 %"),
         *(
             point(
-                f"{n_runs:,} runs, {level:.0%} interval",
+                f"{number(n_runs)} runs",
                 shades[n_runs],
                 _MARKERS[index % len(_MARKERS)],
                 shades[n_runs],
             )
             for index, n_runs in enumerate(counts)
         ),
+        Line2D([], [], color="0.3", lw=0.9, label=intervals.label),
         point("hollow: flagged as not reliable", "0.3", "o", "white"),
     ]

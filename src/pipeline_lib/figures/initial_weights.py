@@ -6,16 +6,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pipeline_lib.figures.gradient_variance import finish_iteration_axes, whole_gradient
-from pipeline_lib.figures.style import (
-    WIDTH,
-    band,
-    colours,
-    figure_style,
-    key_below,
-    lost_runs,
-    unbroken_sizes,
+from pipeline_lib.figures.axes import key_below
+from pipeline_lib.figures.gradient_variance import (
+    label_starts,
+    set_iteration_axes,
+    whole_gradient,
 )
+from pipeline_lib.figures.intervals import band, lost_runs, unbroken_sizes
+from pipeline_lib.figures.style import WIDTH, colours, figure_style
 
 
 def draw(variance: pd.DataFrame, note: str = "") -> Figure:
@@ -43,6 +41,7 @@ def draw(variance: pd.DataFrame, note: str = "") -> Figure:
             Line2D([], [], color="0.3", lw=1.4, label="median of the initial weights"),
             Patch(color="0.3", alpha=0.25, lw=0, label="lowest to highest"),
         ]
+        set_iteration_axes(axes)
         key_below(figure, handles, [note, *lost_runs(estimates, "step")])
-        finish_iteration_axes(axes, starts, shades)
+        label_starts(axes, starts, shades)
     return figure
