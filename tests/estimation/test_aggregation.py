@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from blocks import regression
 from pipeline_lib.artifacts.files import read_table, write_table
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.errors import ArtifactError
@@ -22,8 +23,8 @@ from pipeline_lib.estimation.variance import (
     vector_moments,
 )
 from pipeline_lib.models.linear_regression import block as blocks_module
-from pipeline_lib.models.linear_regression.block import regression_block
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.training.steps import StepPlan
 
 EXPECTED = {"experiment": "x", "config": "c0ffee"}
 KEYS = ["step", "epoch", "quantity", "tensor", "estimator"]
@@ -269,7 +270,8 @@ def trained(seed, replicas=6, backend="numba"):
     x, y, w = rng.normal(size=(20, 3)), rng.normal(size=20), rng.normal(size=3)
     rates = 0.5 / (np.arange(70) + 1)
     sequence = seed_sequence(seed, "aggregation")
-    return regression_block(x, y, w, rates, 4, replicas, sequence, backend).statistics
+    plan = StepPlan(rates, 4, replicas, sequence)
+    return regression((x, y, w), plan, backend).statistics
 
 
 def test_trained_blocks_become_a_valid_artefact(tmp_path):
@@ -291,7 +293,7 @@ def test_trained_blocks_become_a_valid_artefact(tmp_path):
 def test_blocks_recorded_in_chunks_of_other_lengths_merge(tmp_path, monkeypatch):
     """As they are where blocks differ in size or ran on other machines."""
     paths = [save(tmp_path, trained(0), seed=0)]
-    monkeypatch.setattr(blocks_module, "_CHUNK_BYTES", 13 * 16 * 6 * 3)
+    monkeypatch.setattr(blocks_module, "CHUNK_BYTES", 13 * 16 * 6 * 3)
     chunked = trained(1)
     paths.append(save(tmp_path, chunked, seed=1))
     monkeypatch.undo()

@@ -9,13 +9,14 @@ import pytest
 import torch
 from pandas.testing import assert_frame_equal
 
+from blocks import regression
 from pipeline_lib.artifacts.files import read_table, write_table
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.estimation.inference import holm, p_value
 from pipeline_lib.estimation.statistics import Summary
 from pipeline_lib.models.linear_regression import block as blocks
-from pipeline_lib.models.linear_regression.block import regression_block, resolve_device
+from pipeline_lib.models.linear_regression.block import regression_block
 from pipeline_lib.models.linear_regression.design import RegressionDesign
 from pipeline_lib.models.linear_regression.kernel import (
     KernelState,
@@ -25,8 +26,11 @@ from pipeline_lib.models.linear_regression.kernel import (
 )
 from pipeline_lib.models.linear_regression.replicas import LinearReplicas
 from pipeline_lib.seeding import replica_states, seed_sequence
+from pipeline_lib.study.block import Hardware
 from pipeline_lib.theory.linear_regression import conditional_variance, exact_moments
+from pipeline_lib.training.device import resolve_device
 from pipeline_lib.training.loop import train
+from pipeline_lib.training.steps import StepPlan
 
 BACKENDS = ["numba", "torch"]
 STOCHASTIC, FULL = "stochastic_gradient", "full_gradient"
@@ -93,6 +97,10 @@ def rows(table, quantity, estimator, column="contribution_mean"):
 N, P, STEPS, REPLICAS = 21, 4, 12, 5
 
 
+def plan_of(b, rates=None, replicas=REPLICAS, seed=0):
+    return StepPlan(rates_of(STEPS) if rates is None else rates, b, replicas, stream(seed))
+
+
 @pytest.mark.parametrize("b", [1, 2, 10, 11, 17, 20, 21])
 def test_kernel_equals_a_plain_loop(b):
     x, y, w0 = problem(N, P)
@@ -108,7 +116,7 @@ def test_kernel_equals_a_plain_loop(b):
 def test_statistics_of_a_block_equal_a_plain_loop(b):
     x, y, w0 = problem(N, P)
     rates = rates_of(STEPS)
-    block = regression_block(x, y, w0, rates, b, REPLICAS, stream())
+    block = regression_block(x, y, w0, plan_of(b, rates))
     g, full, conditional = plain_sgd(x, y, w0, rates, same_batches(N, b, STEPS, REPLICAS, stream()))
     assert len(block.divergence) == 0
     table = block.statistics
@@ -202,17 +210,16 @@ def test_conditional_variance_equals_the_mean_over_every_batch(b):
 def test_a_perfect_fit_has_no_negative_conditional_variance(backend):
     for seed in range(20):
         x, _, w = problem(20, 3, seed)
-        block = regression_block(x, x @ w, w, rates_of(2), 5, 3, stream(), backend)
+        block = regression((x, x @ w, w), plan_of(5, rates_of(2), 3), backend)
         estimate = rows(block.statistics, STOCHASTIC, "rao_blackwell")
         assert (estimate >= 0).all()
 
 
 @pytest.mark.parametrize("replicas", [2, 5, 64])
 def test_threads_change_nothing(replicas):
-    x, y, w0 = problem(N, P)
+    plan = plan_of(4, replicas=replicas)
     tables = [
-        regression_block(x, y, w0, rates_of(STEPS), 4, replicas, stream(), threads=k).statistics
-        for k in (1, 2, 3, 7)
+        regression_block(*problem(N, P), plan, Hardware(threads=k)).statistics for k in (1, 2, 3, 7)
     ]
     for table in tables[1:]:
         assert_frame_equal(table, tables[0], check_exact=True)
@@ -220,13 +227,12 @@ def test_threads_change_nothing(replicas):
 
 @pytest.mark.parametrize("steps_at_once", [1, 5, 7])
 def test_chunks_of_steps_change_nothing(steps_at_once, monkeypatch):
-    x, y, w0 = problem(N, P)
-    arguments = (x, y, w0, rates_of(STEPS), 15, REPLICAS, stream())
+    arguments = (*problem(N, P), plan_of(15))
     whole = regression_block(*arguments)
-    monkeypatch.setattr(blocks, "_CHUNK_BYTES", steps_at_once * 16 * REPLICAS * P)
+    monkeypatch.setattr(blocks, "CHUNK_BYTES", steps_at_once * 16 * REPLICAS * P)
     parts = regression_block(*arguments)
     assert_frame_equal(parts.statistics, whole.statistics, check_exact=True)
-    huge = (x, y, w0, np.full(200, 40.0), 3, REPLICAS, stream())
+    huge = (*problem(N, P), plan_of(3, np.full(200, 40.0)))
     diverged = regression_block(*huge)
     monkeypatch.undo()
     assert len(diverged.divergence) == REPLICAS
@@ -250,18 +256,14 @@ def test_records_of_any_length_hold_the_same_torch_run():
     assert_frame_equal(runs[0], runs[1], check_exact=True)
     assert_frame_equal(runs[0], runs[2], check_exact=True)
     # Fed with the kernel's mini-batches, torch gives the kernel's numbers.
-    compiled = regression_block(x, y, w0, rates_of(STEPS), 4, REPLICAS, stream()).statistics
+    compiled = regression_block(x, y, w0, plan_of(4)).statistics
     assert_frame_equal(runs[0], compiled, check_exact=False, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_seed_fixes_the_tables(backend):
-    x, y, w0 = problem(N, P)
-
     def table(seed):
-        return regression_block(
-            x, y, w0, rates_of(STEPS), 4, REPLICAS, stream(seed), backend
-        ).statistics
+        return regression(problem(N, P), plan_of(4, seed=seed), backend).statistics
 
     assert_frame_equal(table(0), table(0), check_exact=True)
     other = rows(table(1), STOCHASTIC, "sample")
@@ -272,23 +274,14 @@ def test_the_inputs_are_left_alone():
     x, y, w0 = problem(N, P)
     copies = [a.copy() for a in (x, y, w0)]
     for backend in BACKENDS:
-        regression_block(x, y, w0, rates_of(3), 4, 3, stream(), backend)
+        regression((x, y, w0), plan_of(4, rates_of(3), 3), backend)
     for before, after in zip(copies, (x, y, w0), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [
-        "numba",
-        pytest.param(
-            "torch",
-        ),
-    ],
-)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_whole_batch_has_no_variance(backend):
-    x, y, w0 = problem(N, P)
-    table = regression_block(x, y, w0, rates_of(STEPS), N, REPLICAS, stream(), backend).statistics
+    table = regression(problem(N, P), plan_of(N), backend).statistics
     for column in ("contribution_mean", "contribution_m2", "contribution_max", "sum_sq_dev"):
         assert (table[column] == 0).all(), column
     assert (rows(table, STOCHASTIC, "sample", "conditional_variance") == 0).all()
@@ -297,7 +290,7 @@ def test_a_whole_batch_has_no_variance(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_whole_batch_is_gradient_descent(backend):
     x, y, w0 = problem(N, P)
-    table = regression_block(x, y, w0, rates_of(STEPS), N, REPLICAS, stream(), backend).statistics
+    table = regression((x, y, w0), plan_of(N), backend).statistics
     w, expected = w0, []
     for rate in rates_of(STEPS):
         gradient = x.T @ (x @ w - y) / N
@@ -310,10 +303,11 @@ def test_a_whole_batch_is_gradient_descent(backend):
         assert (rows(table, quantity, estimator) < 1e-28).all()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_batch_above_the_rows_leaves_empty_tables(backend, caplog, tmp_path):
-    x, y, w0 = problem(N, P)
-    block = regression_block(x, y, w0, rates_of(3), N + 1, REPLICAS, stream(), backend)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_batch_above_the_rows_leaves_empty_tables(device, caplog, tmp_path):
+    """Also without a CUDA device: nothing is trained."""
+    plan = plan_of(N + 1, rates_of(3))
+    block = regression_block(*problem(N, P), plan, Hardware(device))
     assert f"b = {N + 1} is above the {N} rows" in caplog.text
     for kind in ("statistics", "divergence"):
         table = getattr(block, kind)
@@ -324,10 +318,9 @@ def test_a_batch_above_the_rows_leaves_empty_tables(backend, caplog, tmp_path):
 
 
 def test_one_replica_is_refused():
-    x, y, w0 = problem(N, P)
     for backend in BACKENDS:
         with pytest.raises(ValueError, match="at least 2"):
-            regression_block(x, y, w0, rates_of(3), 4, 1, stream(), backend)
+            regression(problem(N, P), plan_of(4, rates_of(3), 1), backend)
 
 
 NUMBERS = SCHEMAS["statistics"].names[SCHEMAS["statistics"].names.index("mean_sq_norm") :]
@@ -337,7 +330,7 @@ NUMBERS = SCHEMAS["statistics"].names[SCHEMAS["statistics"].names.index("mean_sq
 def test_diverged_replicas_are_counted_and_never_averaged(backend, caplog, tmp_path):
     x, y, w0 = problem(N, P)
     rates = np.full(150, 40.0)
-    block = regression_block(x, y, w0, rates, 3, REPLICAS, stream(), backend)
+    block = regression((x, y, w0), plan_of(3, rates), backend)
     table, lost = block.statistics, block.divergence
     assert lost["replica"].tolist() == list(range(REPLICAS))
     assert 0 < lost["step"].min() < lost["step"].max() < 150
@@ -368,8 +361,7 @@ def test_diverged_replicas_are_counted_and_never_averaged(backend, caplog, tmp_p
 
 
 def test_nothing_is_logged_where_nothing_diverges(caplog):
-    x, y, w0 = problem(N, P)
-    regression_block(x, y, w0, rates_of(3), 4, 3, stream())
+    regression_block(*problem(N, P), plan_of(4, rates_of(3), 3))
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
@@ -383,7 +375,8 @@ def comparisons(backend, replicas, steps, shift=0):
     p_values = []
     for j, b in enumerate(SIZES):
         truth = exact_moments(x, y, w0, rates, [b + shift])
-        table = regression_block(x, y, w0, rates, b, replicas, stream(b), backend).statistics
+        plan = plan_of(b, rates, replicas, seed=b)
+        table = regression((x, y, w0), plan, backend).statistics
         for quantity, estimator in ESTIMATES:
             exact = getattr(truth, quantity)[:, 0]
             columns = [
@@ -415,16 +408,15 @@ def test_the_comparison_with_theory_has_power():
 
 
 def test_rao_blackwell_is_the_more_precise_estimator():
-    x, y, w0 = problem(20, 3, seed=4)
-    table = regression_block(x, y, w0, rates_of(10), 3, 2000, stream()).statistics
+    plan = plan_of(3, rates_of(10), 2000)
+    table = regression_block(*problem(20, 3, seed=4), plan).statistics
     m2 = [rows(table, STOCHASTIC, e, "contribution_m2") for e in ("rao_blackwell", "sample")]
     assert (m2[0] < m2[1]).all()
 
 
 def test_backends_leave_tables_of_one_structure():
-    x, y, w0 = problem(N, P)
     one, two = (
-        regression_block(x, y, w0, rates_of(70), 4, REPLICAS, stream(), backend).statistics
+        regression(problem(N, P), plan_of(4, rates_of(70)), backend).statistics
         for backend in BACKENDS
     )
     assert one.dtypes.equals(two.dtypes)
@@ -447,12 +439,8 @@ def test_design_matrices_are_their_definitions():
 @pytest.mark.parametrize("driver", [True, False])
 @pytest.mark.parametrize("torch_can", [True, False])
 def test_a_device_is_used_only_if_driver_and_torch_have_it(monkeypatch, driver, torch_can):
-    monkeypatch.setattr(
-        "pipeline_lib.models.linear_regression.block.os.path.exists", lambda path: driver
-    )
-    monkeypatch.setattr(
-        "pipeline_lib.models.linear_regression.block._cuda_is_available", lambda: torch_can
-    )
+    monkeypatch.setattr("pipeline_lib.training.device.os.path.exists", lambda path: driver)
+    monkeypatch.setattr("pipeline_lib.training.device._cuda_is_available", lambda: torch_can)
     assert resolve_device("cpu") == "cpu"
     if driver and torch_can:
         assert resolve_device("auto") == resolve_device("cuda") == "cuda"
