@@ -106,16 +106,14 @@ def _told(error: ValidationError, values: Any, schema: Mapping[str, Any], place:
     return f"{found}: {first['msg']}"
 
 
-def _order(one: ErrorDetails, values: Any) -> tuple[bool, bool, bool, int]:
+def _order(one: ErrorDetails, values: Any) -> tuple[bool, bool, bool]:
     """First what is known to be misspelt; of the forms that a value can have, the nearest one."""
-    other_form = _is_of_other_form(one, values)
-    depth = len(_path(one, values)) if other_form else 0
-    return one["type"] not in _UNKNOWN, one["type"] in _MISSING, other_form, -depth
+    return one["type"] not in _UNKNOWN, one["type"] in _MISSING, _is_of_other_form(one, values)
 
 
 def _is_of_other_form(one: ErrorDetails, values: Any) -> bool:
     """Whether a value that can have several forms, such as a word or a list, is not of this one."""
-    of_several = len(one["loc"]) > len(_path(one, values))
+    of_several = one["loc"][-1:] != _path(one, values)[-1:]  # ends with the name of the form
     is_no_word = one["type"] == "literal_error" and not isinstance(one["input"], str)
     return of_several and (one["type"].endswith("_type") or is_no_word)
 
@@ -126,12 +124,11 @@ def _path(one: ErrorDetails, values: Any) -> Path:
     here: Any = values
     last = one["loc"][-1:] if one["type"] in (*_UNKNOWN, *_MISSING) else ()
     for part in one["loc"][: len(one["loc"]) - len(last)]:
-        if isinstance(here, Mapping) and part in here:
-            here = here[part]
-        elif isinstance(here, list | tuple) and isinstance(part, int) and part < len(here):
-            here = here[part]
-        else:
+        is_key = isinstance(here, Mapping) and part in here
+        is_entry = isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
+        if not is_key and not is_entry:
             continue
+        here = here[part]
         path.append(part)
     return (*path, *last)
 

@@ -42,7 +42,9 @@ class ConfigFile(Settings):
 
     experiments: Annotated[Mapping[Name, Mapping[Any, Any]], Field(min_length=1)]
     """Experiments by name, with the paper's values."""
-    scales: Mapping[Name, Mapping[Any, Any] | None]
+    scales: Annotated[
+        Mapping[Name, Mapping[Any, Any] | None], Field(json_schema_extra={"required": [PAPER]})
+    ]
     """Scales by name: what each changes in the experiments. One is called `paper`."""
 
 
