@@ -82,8 +82,8 @@ class Found:
 
     @property
     def modules(self) -> set[str]:
-        """The modules of which something counts, by their full names."""
-        return {module for (module, _), texts in self.texts.items() if module and texts}
+        """All modules that are imported on the way, by their full names."""
+        return {module for module, name in self.texts if module and not name}
 
     def add_script(self, path: Path) -> None:
         """Follow all of a script."""
@@ -200,11 +200,14 @@ class Found:
                     self._add_name(target.module, "__getattr__")
                 return
             target = Target(inner, None)
-        whole = self._module(target.module) if target.module else None
-        if whole is not None:
+        whole = self._library.module(target.module)
+        if whole is not None and (target.module, "*") not in self.texts:
+            self.texts[target.module, "*"] = []
             self._enter(target.module)
             for name in [*whole.definitions, *whole.imports]:
                 self._add_name(target.module, name)
+            # Modules of a package, which may be asked of it as ``package.module``.
+            self._wait(target.module, "*", whole.inner_modules())
 
     def _enter(self, name: str) -> None:
         """What importing a module runs: it, the packages around it and what it imports."""
