@@ -47,10 +47,12 @@ class Digests:
     def _read(self) -> dict[str, Any]:
         code = self._state_of_code()
         try:
-            known: dict[str, Any] = json.loads(self._kept.read_text(encoding="utf-8"))
+            known = json.loads(self._kept.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            known = {}
-        return known if known.get("code") == code else {"code": code, "digests": {}}
+            known = None
+        if isinstance(known, dict) and known.get("code") == code:
+            return known
+        return {"code": code, "digests": {}}
 
     def _write(self, known: dict[str, Any]) -> None:
         folder = self._kept.parent
