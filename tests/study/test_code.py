@@ -232,6 +232,17 @@ def test_the_script_counts_but_for_its_comments(folder):
     assert digest(folder, "numbers") != before
 
 
+@pytest.mark.parametrize("line", ["from . import beside", "from pipeline_lib.deep import beside"])
+def test_a_package_may_import_its_own_modules(folder, line):
+    """Of a name that stands for itself the module is meant."""
+    edited(folder, "pipeline_lib/deep/__init__.py", "from", f"{line}\nfrom")
+    edited(folder, "scripts/package.py", "import deep", "import deep as d")
+    edited(folder, "scripts/package.py", "deep.beside.aside()", "d")
+    before = digest(folder, "package")
+    edited(folder, "pipeline_lib/deep/beside.py", "return 1", "return 2")
+    assert digest(folder, "package") != before
+
+
 def test_functions_may_change_their_order(folder):
     before = digest(folder, "numbers")
     path = folder / "pipeline_lib/numbers.py"

@@ -62,6 +62,10 @@ class Module:
         self._written: dict[tuple[int, bool], Statement] = {}
         self._name, self._is_package = name, path.name == "__init__.py"
 
+    def binds(self, name: str) -> bool:
+        """Whether ``name`` is one of the module's own or imported."""
+        return name in self.definitions or name in self.imports
+
     def statement(self, node: ast.stmt, apart: bool = False) -> Statement:
         """``node`` written out, whole or taken apart."""
         key = id(node), apart
@@ -75,9 +79,9 @@ class Module:
         nothing = Statement("", frozenset(), frozenset(), (), False)
         if not self._is_package:
             return nothing
-        found = sorted({path.stem for path in self.folder.iterdir() if path.suffix in ("", ".py")})
-        parts = ((one, replace(nothing, imports=(Target(f"{self._name}.{one}", None),)))
-                 for one in found if one != "__init__")  # fmt: skip
+        names = {path.stem for path in self.folder.iterdir() if path.suffix in ("", ".py")}
+        targets = {name: Target(f"{self._name}.{name}", None) for name in names - {"__init__"}}
+        parts = ((name, replace(nothing, imports=(targets[name],))) for name in sorted(targets))
         return replace(nothing, parts=tuple(parts))
 
     def _whole(self, node: ast.AST) -> Statement:
