@@ -2,12 +2,15 @@
 
 import hashlib
 import json
-import os
+import logging
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pipeline_lib.study.code.search import Library
+
+log = logging.getLogger(__name__)
 
 
 class Digests:
@@ -44,19 +47,24 @@ class Digests:
     def _read(self) -> dict[str, Any]:
         code = self._state_of_code()
         try:
-            known: dict[str, Any] = json.loads(self._kept.read_text(encoding="utf-8"))
+            known = json.loads(self._kept.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            known = {}
-        return known if known.get("code") == code else {"code": code, "digests": {}}
+            known = None
+        if isinstance(known, dict) and known.get("code") == code:
+            return known
+        return {"code": code, "digests": {}}
 
     def _write(self, known: dict[str, Any]) -> None:
-        fresh = self._kept.with_name(f"{self._kept.name}.{os.getpid()}")
+        folder = self._kept.parent
         try:
-            self._kept.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(known, indent=1), encoding="utf-8")
-            fresh.replace(self._kept)
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=folder, encoding="utf-8", delete=False
+            ) as file:
+                json.dump(known, file, indent=1)
+            Path(file.name).replace(self._kept)
         except OSError:
-            fresh.unlink(missing_ok=True)
+            log.debug("%s cannot be written", self._kept)
 
     def _state_of_code(self) -> str:
         told = hashlib.sha256()
