@@ -28,21 +28,24 @@ class Digests:
         self._library, self._scripts, self._kept = library, scripts, kept
         self._known: dict[str, Any] | None = None
 
-    def of(self, script: str, models: Iterable[str] = ()) -> str:
+    def of(self, script: str, models: Iterable[str] = (), own: Iterable[Path] = ()) -> str:
         """A fingerprint of the code behind ``script``, the name of a file of the folder.
 
         models: the classes of the models that the job may train, as ``package.module:Class``. They
             count if the script uses the table of all models.
+        own: the files of models that lie outside the library. They count likewise, with what they
+            use of the library.
         """
         if self._known is None:
             self._known = self._read()
         key = " ".join([script, *sorted(set(models))])
         if key not in self._known["digests"]:
             found = self._library.search(self._scripts / script, sorted(set(models)))
-            self._known["digests"][key] = found.digest()
+            self._known["digests"][key] = [found.digest(), found.uses_models]
             self._write(self._known)
-        digest: str = self._known["digests"][key]
-        return digest
+        digest, uses_models = self._known["digests"][key]
+        of_own = [self._library.search(path).digest() for path in own if uses_models]
+        return "-".join([digest, *of_own])
 
     def _read(self) -> dict[str, Any]:
         code = self._state_of_code()
