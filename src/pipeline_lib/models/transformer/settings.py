@@ -24,7 +24,7 @@ from pipeline_lib.study.section import AtLeastTwo, Count, NotNegative, Share, Wh
 
 @section
 class Transformer(Model):
-    """An XLNet classifier of reviews of Yelp."""
+    """A transformer that classifies reviews of Yelp: the network of Sections 4.4 and B.4."""
 
     kind: Literal["transformer"]
     dataset: Literal["reviews"]
