@@ -458,9 +458,16 @@ def test_xlnet_of_the_paper_has_its_parameters() -> None:
 
 def test_xlnet_products_are_those_of_a_forward_pass() -> None:
     model = dataclasses.replace(
-        PAPER_XLNET, d_model=16, n_layer=2, n_head=4, d_inner=24, vocabulary=64, tokens=12
+        PAPER_XLNET,
+        d_model=16,
+        n_layer=2,
+        n_head=4,
+        d_inner=24,
+        dropout=0.0,
+        vocabulary=64,
+        tokens=12,
     )
-    module = xlnet_module(64, 16, 2, 4, 24, 0.0, seed=1)
+    module = xlnet_module(model.vocabulary, model.sizes, seed=1)
     ids = torch.randint(4, 64, (3, 12))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(ids)
