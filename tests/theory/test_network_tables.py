@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
 from pipeline_lib.theory.bartlett import second_step_variance
 from pipeline_lib.theory.batch_polynomial import value_at
@@ -17,10 +18,12 @@ from pipeline_lib.theory.network_tables import (
     random_network,
     second_step_table,
     simulate_first_step,
+    solve_studied,
     solved_matrix,
     solved_scalar,
 )
 from pipeline_lib.theory.scalar_depth import DeepScalarNetwork
+from pipeline_lib.theory.scalar_network import ScalarNetwork, variance_at_step
 
 
 def test_the_variance_at_b_1_by_hand():
@@ -93,7 +96,7 @@ def test_degrees_and_b_0_of_several_networks():
 
 def test_the_second_step_table_joins_three_engines():
     network = random_network((2, 2, 1), np.random.default_rng(0), 4)
-    table = second_step_table({"small": network}, 0.2, [2])
+    table = second_step_table({"small": (network, Fraction(1, 5))}, [2])
     assert len(table) == 3 * 4
     rows = table.set_index(["step", "quantity", "tensor"])["variance"]
     first = layer_variances(network, Fraction(1, 5), 1)[1]
@@ -107,3 +110,13 @@ def test_the_second_step_table_joins_three_engines():
     ]
     last = second_step_variance((arrays[0], arrays[1]), arrays[2], (0.2, 0.2), 2)
     assert rows[2, FULL, "W1"] == last.population_g1
+
+
+def test_what_the_study_solves(tmp_path):
+    table = network_degrees_table(solve_studied(seed=0, max_step=1))
+    write_table(tmp_path / "one.parquet", table, "network_degrees")
+    assert (table["degree"] <= table["bound"]).all()
+    assert set(table["depth"]) == {1, 2, 3, 4, 5}
+    two = variance_at_step(ScalarNetwork(Fraction(3, 2), Fraction(-1, 2), 1), [Fraction(1, 5)], 1)
+    rows = table[(table["network"] == "scalar, 2 layers") & (table["step"] == 1)]
+    assert rows["degree"].max() == two.g1.degree()

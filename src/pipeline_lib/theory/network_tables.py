@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,7 @@ Floats = NDArray[np.float64]
 _IDENTITY = ((1, 0), (0, 1))
 COUNTEREXAMPLE = MatrixNetwork((_IDENTITY, _IDENTITY), ((1, 10), (-10, 1)))
 COUNTEREXAMPLE_RATE = Fraction(1)
+_RATE = Fraction(1, 5)  # of the other networks
 # Runs simulated together; part of the definition of the random streams.
 CHUNK = 100_000
 
@@ -169,11 +171,16 @@ def simulate_first_step(
 
 
 def second_step_table(
-    networks: Mapping[str, MatrixNetwork], rate: float, batch_sizes: Sequence[int]
+    networks: Mapping[str, tuple[MatrixNetwork, Rational]], batch_sizes: Sequence[int]
 ) -> pd.DataFrame:
-    """Rows of the ``network_theory`` artefact: two-layer networks with p <= 2 at t = 0, 1, 2."""
+    """Rows of the ``network_theory`` artefact: two-layer networks with p <= 2 at t = 0, 1, 2.
+
+    Args:
+        networks: by name, each with its constant learning rate.
+    """
     rows = []
-    for name, network in networks.items():
+    for name, (network, exact_rate) in networks.items():
+        rate = float(exact_rate)
         w1, w2 = (_floats(matrix) for matrix in network.weights)
         target = _floats(network.teacher)
         early = [initial_variance(w1, w2, target), first_step_variance(w1, w2, target, rate)]
@@ -196,6 +203,35 @@ _FIELDS = (
 assert {name for name, _, _ in _FIELDS} == set(GradientVariance.__dataclass_fields__)
 
 
+def studied_networks(seed: int) -> dict[str, tuple[MatrixNetwork, Rational]]:
+    """The counter-example and random networks of several depths and widths, with their rates."""
+    networks: dict[str, tuple[MatrixNetwork, Rational]] = {
+        "counter-example 2-2-2": (COUNTEREXAMPLE, COUNTEREXAMPLE_RATE)
+    }
+    for widths in ((2, 2, 2), (2, 4, 3), (3, 3, 3), (2, 2, 2, 2), (2, 3, 2, 2, 2)):
+        name = "-".join(map(str, widths))
+        rng = np.random.default_rng(seed_sequence(seed, "networks", name))
+        networks[f"random {name}"] = random_network(widths, rng, 4), _RATE
+    return networks
+
+
+def studied_scalar_networks() -> dict[str, DeepScalarNetwork]:
+    """One unit a layer, one to five layers; two of them are the network of `scalar_network`."""
+    weights = (Fraction(3, 2), Fraction(-1, 2), Fraction(2, 3), Fraction(5, 4), Fraction(-4, 5))
+    return {
+        f"scalar, {depth} layer{'s' * (depth > 1)}": DeepScalarNetwork(weights[:depth], 1)
+        for depth in range(1, 6)
+    }
+
+
+def solve_studied(seed: int, max_step: int = 2) -> Iterator[SolvedNetwork]:
+    """All of them, at t <= 1 (matrices) and t <= max_step (one unit a layer)."""
+    for name, (network, rate) in studied_networks(seed).items():
+        yield from solved_matrix(name, network, rate)
+    for name, scalar in studied_scalar_networks().items():
+        yield from solved_scalar(name, scalar, _RATE, max_step)
+
+
 def random_network(
     widths: Sequence[int], rng: np.random.Generator, denominator: int
 ) -> MatrixNetwork:
@@ -209,8 +245,7 @@ def random_network(
         numbers = rng.integers(-denominator, denominator + 1, (rows, columns)).tolist()
         return [[Fraction(value, denominator) for value in row] for row in numbers]
 
-    shapes = zip(widths[1:], widths[:-1], strict=True)
-    weights = tuple(draw(rows, columns) for rows, columns in shapes)
+    weights = tuple(draw(rows, columns) for columns, rows in pairwise(widths))
     return MatrixNetwork(weights, draw(widths[-1], widths[0]))
 
 
