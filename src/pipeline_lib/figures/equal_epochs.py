@@ -1,28 +1,33 @@
 """Expected loss after equal numbers of epochs against the batch size, exact, for four schemes."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from pipeline_lib.figures.style import WIDTH, Colour, figure_style, key_below
+from pipeline_lib.figures.style import WIDTH, Colour, figure_style
 
-# By scheme: its name in the key, and marker and line of its curve.
+
+class SchemeLook(NamedTuple):
+    """How a way of drawing mini-batches is shown, the same in every figure."""
+
+    name: str
+    colour: Colour
+    marker: str
+    line: str
+
+
 SCHEME_LOOKS = {
-    "epochs": ("epochs, a new order in each", "o", "-"),
-    "shuffled_once": ("epochs, one order for all", "s", "-"),
-    "fresh": ("afresh, without replacement", "D", "--"),
-    "with_replacement": ("afresh, with replacement", "^", ":"),
+    "epochs": SchemeLook("epochs, a new order in each", (0.13, 0.57, 0.55), "o", "-"),
+    "shuffled_once": SchemeLook("epochs, one order for all", (0.45, 0.1, 0.55), "s", "--"),
+    "fresh": SchemeLook("afresh, without replacement", (0.0, 0.0, 0.0), "D", "-"),
+    "with_replacement": SchemeLook("afresh, with replacement", (0.55, 0.55, 0.55), "^", ":"),
 }
-
-
-def scheme_colours() -> dict[str, Colour]:
-    """A colour for each scheme, the same in every figure."""
-    palette = sns.color_palette("viridis", n_colors=len(SCHEME_LOOKS) + 1)
-    return dict(zip(SCHEME_LOOKS, palette, strict=False))
 
 
 def draw(losses: pd.DataFrame, note: str = "") -> Figure:
@@ -35,43 +40,57 @@ def draw(losses: pd.DataFrame, note: str = "") -> Figure:
     rows = losses[losses["epoch"] == last]
     rates = sorted(rows["learning_rate"].unique().tolist())
     with figure_style():
-        figure, grid = plt.subplots(1, len(rates), figsize=(WIDTH, 3.0), squeeze=False)
+        figure, grid = plt.subplots(1, len(rates), figsize=(WIDTH, 3.2), squeeze=False)
         for rate, axes in zip(rates, grid[0], strict=True):
             _draw_rate(axes, rows[rows["learning_rate"] == rate])
             axes.set(title=rf"$\alpha$ = {rate:g}", xlabel="batch size b")
-        grid[0, 0].set_ylabel(rf"$E\,L(w \mid \mathcal{{F}}_0)$ after {last} epochs")
-        handles = [
-            Line2D([], [], color=colour, marker=marker, ls=line, ms=4, mfc="white", label=name)
-            for (name, marker, line), colour in zip(
-                SCHEME_LOOKS.values(), scheme_colours().values(), strict=True
-            )
-        ]
-        key_below(figure, handles[:2] + handles[2:], [note, "filled: the lowest of its curve"])
+        grid[0, 0].set_ylabel(rf"$E[L(w) \mid \mathcal{{F}}_0]$ after {last} epochs")
+        scheme_key(figure, [note, "filled: the lowest of its curve"], markers=True)
     return figure
 
 
+def scheme_key(figure: Figure, lines: Sequence[str], markers: bool) -> None:
+    """The key of the four schemes below the figure, two a row, under ``lines`` of text."""
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=look.colour,
+            ls=look.line,
+            marker=look.marker if markers else None,
+            ms=4,
+            mfc="white",
+            label=look.name,
+        )
+        for look in SCHEME_LOOKS.values()
+    ]
+    legend = figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        title="; ".join(line for line in lines if line),
+        title_fontsize=8,
+    )
+    legend.get_title().set_multialignment("center")
+
+
 def _draw_rate(axes: Axes, rows: pd.DataFrame) -> None:
-    for scheme, colour in scheme_colours().items():
+    for scheme, look in SCHEME_LOOKS.items():
         curve = rows[rows["scheme"] == scheme].sort_values("b")
-        _, marker, line = SCHEME_LOOKS[scheme]
         axes.plot(
-            curve["b"], curve["loss"], color=colour, marker=marker, ls=line, ms=4, mfc="white"
+            curve["b"],
+            curve["loss"],
+            color=look.colour,
+            marker=look.marker,
+            ls=look.line,
+            ms=4,
+            mfc="white",
         )
         least = curve.loc[curve["loss"].idxmin()]
-        axes.plot(least["b"], least["loss"], marker, color=colour, ms=4)
+        axes.plot(least["b"], least["loss"], look.marker, color=look.colour, ms=4)
     sizes = sorted(rows["b"].unique().tolist())
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
     axes.set_xticks(sizes, [str(b) for b in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
-    low, high = axes.get_ylim()
-    ticks = _ticks(low, high)
-    axes.set_yticks(ticks, [f"{tick:.2g}" for tick in ticks])
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Three or four round values spread evenly over a logarithmic axis."""
-    count = 4
-    ratio = (high / low) ** (1 / (count + 1))
-    return sorted({float(f"{low * ratio**k:.2g}") for k in range(1, count + 1)})
+    axes.yaxis.set_major_locator(MaxNLocator(5))

@@ -4,10 +4,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from pipeline_lib.figures.equal_epochs import SCHEME_LOOKS, scheme_colours
-from pipeline_lib.figures.style import WIDTH, band, figure_style, key_below
+from pipeline_lib.figures.equal_epochs import SCHEME_LOOKS, scheme_key
+from pipeline_lib.figures.style import WIDTH, band, figure_style
 
 _REFERENCE = "fresh"
 _COLUMNS = ["variance", "ci_low", "ci_high"]
@@ -41,19 +40,13 @@ def draw(table: pd.DataFrame, n_rows: int, n_runs: int, level: float) -> Figure:
             below.set(xlabel="iteration t")
         grid[0, 0].set_ylabel(r"$\mathrm{var}(g_t \mid \mathcal{F}_0)$")
         grid[1, 0].set_ylabel("as a share of afresh,\nwithout replacement")
-        handles = [
-            Line2D([], [], color=colour, ls=line, label=name)
-            for (name, _, line), colour in zip(
-                SCHEME_LOOKS.values(), scheme_colours().values(), strict=True
-            )
-        ]
         said = f"afresh: exact; epochs: {n_runs:,} runs, {level:.0%} intervals"
-        key_below(figure, handles, [said])
+        scheme_key(figure, [said], markers=False)
     return figure
 
 
 def _draw_curve(axes: Axes, scheme: str, curve: pd.DataFrame) -> None:
-    colour = scheme_colours()[scheme]
-    axes.plot(curve.index, curve["variance"], color=colour, ls=SCHEME_LOOKS[scheme][2], lw=1.0)
+    look = SCHEME_LOOKS[scheme]
+    axes.plot(curve.index, curve["variance"], color=look.colour, ls=look.line, lw=1.0)
     if curve["ci_low"].notna().all():
-        band(axes, curve.index, curve["ci_low"], curve["ci_high"], colour)
+        band(axes, curve.index, curve["ci_low"], curve["ci_high"], look.colour)
