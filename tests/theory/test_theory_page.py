@@ -13,11 +13,10 @@ def test_every_example_prints_what_the_page_shows():
     text = PAGE.read_text(encoding="utf-8")
     examples = EXAMPLE.findall(text)
     assert len(examples) == text.count("```python") == text.count("\n## ")
-    names: dict[str, object] = {}  # the examples build on each other, in order
     for code, shown in examples:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, str(PAGE), "exec"), names)
+            exec(compile(code, str(PAGE), "exec"), {})
         assert printed.getvalue() == shown
 
 
