@@ -22,13 +22,11 @@ from pipeline_lib.claims.networks_exact import (
 from pipeline_lib.claims.regression_losses import held_out_loss_falls, monotone_after_equal_epochs
 from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_4
 from pipeline_lib.theory.batch_polynomial import coefficients
-from pipeline_lib.theory.network_tables import (
-    counterexample_table,
-    network_degrees_table,
-    solve_studied,
-)
+from pipeline_lib.theory.counterexample import counterexample_table
+from pipeline_lib.theory.network_tables import network_degrees_table
 from pipeline_lib.theory.scalar_depth import expectation
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variance_at_step
+from pipeline_lib.theory.studied_networks import solve_studied
 
 NETWORK = ScalarNetwork(Fraction(3, 2), Fraction(-1, 2), 1)
 RATES = (Fraction(1, 5),) * 2

@@ -30,14 +30,12 @@ from pipeline_lib.claims.setting import (
 from pipeline_lib.claims.verdict import claims_table, finding
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.theory.counterexample import counterexample_table
 from pipeline_lib.theory.linear_regression import exact_moments
-from pipeline_lib.theory.network_tables import (
-    counterexample_table,
-    network_degrees_table,
-    solve_studied,
-)
+from pipeline_lib.theory.network_tables import network_degrees_table
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table
+from pipeline_lib.theory.studied_networks import solve_studied
 from pipeline_lib.theory.tables import theory_table
 
 NETWORK = ScalarNetwork(Fraction(3, 2), Fraction(-1, 2), 1)

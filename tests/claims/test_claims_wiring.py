@@ -20,16 +20,14 @@ from pipeline_lib.claims.ledger import evaluate
 from pipeline_lib.fits.tables import fit_tables
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.settings import LearningRate
-from pipeline_lib.theory.network_tables import (
-    counterexample_table,
-    network_degrees_table,
-    solve_studied,
-)
+from pipeline_lib.theory.counterexample import counterexample_table
+from pipeline_lib.theory.network_tables import network_degrees_table
 from pipeline_lib.theory.regression_moments import Optimiser, RegressionProblem, Sample
 from pipeline_lib.theory.regression_tables import Training, losses_table
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table
 from pipeline_lib.theory.scheme_tables import equal_epochs_table, small_sample
+from pipeline_lib.theory.studied_networks import solve_studied
 
 ROWS = 500
 NETWORK = ScalarNetwork(Fraction(3, 2), Fraction(-1, 2), 1)

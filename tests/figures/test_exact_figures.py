@@ -7,7 +7,7 @@ import pytest
 from pipeline_lib.estimation.statistics import STOCHASTIC
 from pipeline_lib.figures import b0_counterexample, equal_epochs, sampling_schemes
 from pipeline_lib.figures.equal_epochs import SCHEME_LOOKS
-from pipeline_lib.theory.network_tables import counterexample_table
+from pipeline_lib.theory.counterexample import counterexample_table
 from pipeline_lib.theory.regression_moments import RegressionProblem
 from pipeline_lib.theory.scheme_tables import (
     SchemeRuns,

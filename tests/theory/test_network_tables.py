@@ -9,21 +9,19 @@ from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
 from pipeline_lib.theory.bartlett import second_step_variance
 from pipeline_lib.theory.batch_polynomial import value_at
+from pipeline_lib.theory.counterexample import counterexample_table, simulate_first_step
 from pipeline_lib.theory.matrix_network import layer_variances
-from pipeline_lib.theory.network_tables import (
+from pipeline_lib.theory.network_tables import network_degrees_table, second_step_table
+from pipeline_lib.theory.scalar_depth import DeepScalarNetwork
+from pipeline_lib.theory.scalar_network import ScalarNetwork, variance_at_step
+from pipeline_lib.theory.studied_networks import (
     COUNTEREXAMPLE,
     COUNTEREXAMPLE_RATE,
-    counterexample_table,
-    network_degrees_table,
     random_network,
-    second_step_table,
-    simulate_first_step,
     solve_studied,
     solved_matrix,
     solved_scalar,
 )
-from pipeline_lib.theory.scalar_depth import DeepScalarNetwork
-from pipeline_lib.theory.scalar_network import ScalarNetwork, variance_at_step
 
 
 def test_the_variance_at_b_1_by_hand():

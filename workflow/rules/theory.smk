@@ -133,6 +133,7 @@ rule exact_precision:
             "theory/regression_limits",
             "theory/regression_moments",
             "theory/regression_tables",
+            "theory/standard_errors",
             "data/admissions",
         ),
     output:
@@ -169,6 +170,7 @@ rule exact_limits:
             "theory/regression_limits",
             "theory/regression_moments",
             "theory/regression_tables",
+            "theory/standard_errors",
             "data/admissions",
         ),
     output:
@@ -202,6 +204,7 @@ rule exact_test_loss:
             "theory/regression_limits",
             "theory/regression_moments",
             "theory/regression_tables",
+            "theory/standard_errors",
             "data/admissions",
         ),
     output:
@@ -233,11 +236,11 @@ rule exact_networks:
             "theory/network_tables",
             "theory/scalar_depth",
             "theory/scalar_network",
+            "theory/studied_networks",
             "theory/two_layer",
             "theory/wick",
             "theory/wishart",
-            "estimation/inference",
-            "estimation/variance",
+            "estimation/statistics",
             "seeding",
         ),
     output:
@@ -261,16 +264,14 @@ rule exact_b0_counterexample:
     """A 2 x 2 network whose variance rises from b = 1 to b = 2, and Monte Carlo of it."""
     input:
         code=modules(
-            "theory/bartlett",
             "theory/batch_polynomial",
+            "theory/counterexample",
             "theory/matrix_network",
-            "theory/network_tables",
             "theory/scalar_depth",
-            "theory/scalar_network",
+            "theory/studied_networks",
             "theory/two_layer",
-            "theory/wick",
-            "theory/wishart",
             "estimation/inference",
+            "estimation/statistics",
             "estimation/variance",
             "seeding",
         ),

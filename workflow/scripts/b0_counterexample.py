@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.logs import job_log
-from pipeline_lib.theory.network_tables import counterexample_table
+from pipeline_lib.theory.counterexample import counterexample_table
 
 with job_log(snakemake.log[0]):
     params = snakemake.params

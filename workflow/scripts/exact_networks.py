@@ -4,12 +4,8 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.logs import job_log
-from pipeline_lib.theory.network_tables import (
-    network_degrees_table,
-    second_step_table,
-    solve_studied,
-    studied_networks,
-)
+from pipeline_lib.theory.network_tables import network_degrees_table, second_step_table
+from pipeline_lib.theory.studied_networks import solve_studied, studied_networks
 
 with job_log(snakemake.log[0]):
     seed, shown = snakemake.params.seed, snakemake.params.second_step_of

@@ -48,14 +48,12 @@ from pipeline_lib.claims.setting import ADMISSIONS, SCALAR_NETWORK, instance
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding
 from pipeline_lib.errors import ArtifactError
-from pipeline_lib.theory.network_tables import (
-    counterexample_table,
-    network_degrees_table,
-    solve_studied,
-)
+from pipeline_lib.theory.counterexample import counterexample_table
+from pipeline_lib.theory.network_tables import network_degrees_table
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table
 from pipeline_lib.theory.scheme_tables import equal_epochs_table, small_sample
+from pipeline_lib.theory.studied_networks import solve_studied
 
 Floats = NDArray[np.float64]
 

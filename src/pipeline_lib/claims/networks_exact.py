@@ -198,7 +198,7 @@ def any_depth(degrees: pd.DataFrame, artefact: str | None = None) -> Finding:
     depths = sorted(rows["depth"].unique().tolist())
     evidence = (
         f"{len(rows)} exact polynomials, {', '.join(map(str, depths))} layers: {decreasing.sum()} "
-        f"decrease from some b_0 on (the largest is {start}); all degrees are at most "
+        f"decrease from some b_0 on (the largest is {start:.0f}); all degrees are at most "
         f"((2L − 1)^(t+1) − 1)/(L − 1) − t − 1 in {within.sum()} cases and equal in "
         f"{reached.sum()}, up to {rows['degree'].max()}."
     )
