@@ -30,7 +30,8 @@ TESTED = finding(
 
 
 def test_every_claim_of_the_study_is_listed():
-    expected = [f"T{k}" for k in range(1, 11)] + [f"E{k}" for k in range(1, 13)] + ["H1", "H2"]
+    expected = [f"T{k}" for k in range(1, 18)] + [f"E{k}" for k in range(1, 15)]
+    expected += ["H1", "H2", "H4", "H5"]
     assert list(CLAIMS) == expected
     assert all(key == claim.id for key, claim in CLAIMS.items())
 
@@ -78,6 +79,9 @@ def test_every_claim_that_can_be_computed_alone_is(capsys):
         "T1": "confirmed", "T2": "refuted", "T3": "confirmed", "T4": "partly",
         "T5": "confirmed", "T6": "confirmed", "T7": "partly", "T8": "refuted",
         "T9": "confirmed", "T10": "refuted", "E3": "refuted", "H1": "refuted", "H2": "partly",
+        "T11": "refuted", "T12": "refuted", "T13": "confirmed", "T14": "confirmed",
+        "T15": "confirmed", "T16": "confirmed", "T17": "confirmed", "H4": "confirmed",
+        "H5": "refuted",
     }  # fmt: skip
     main(list(ALONE))
     printed = capsys.readouterr().out

@@ -21,15 +21,21 @@ from pipeline_lib.fits.tables import fit_tables
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.theory.counterexample import counterexample_table
+from pipeline_lib.theory.network_tables import network_degrees_table
+from pipeline_lib.theory.regression_moments import Optimiser, RegressionProblem, Sample
+from pipeline_lib.theory.regression_tables import Training, losses_table
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table
+from pipeline_lib.theory.scheme_tables import equal_epochs_table, small_sample
+from pipeline_lib.theory.studied_networks import solve_studied
 
 ROWS = 500
 NETWORK = ScalarNetwork(Fraction(3, 2), Fraction(-1, 2), 1)
 ON_EXPERIMENTS = {
     "E1": "confirmed", "E2": "confirmed", "E4": "confirmed", "E5": "confirmed",
     "E6": "confirmed", "E7": "confirmed", "E8": "refuted", "E9": "refuted", "E10": "refuted",
-    "E12": "confirmed",
+    "E12": "confirmed", "E13": "confirmed", "E14": "confirmed", "H4": "confirmed",
 }  # fmt: skip
 DECIDED = ("confirmed", "refuted")
 POLYNOMIAL = "theory/admission_sweep_polynomial"  # T5 does without
@@ -103,8 +109,25 @@ def tables(study):
     found["theory/admission_sweep"] = swept[SCHEMAS["theory"].names]
     fits, curves = fit_tables(found["variance/admission_sweep"], swept, ROWS, (10, 20, 30, 40), 6)
     found |= {"fits/admission_sweep": fits, "fits/admission_sweep_curves": curves}
+    found |= {
+        "theory/networks_degrees": network_degrees_table(solve_studied(0, 1)),
+        "theory/b0_counterexample": counterexample_table([1, 2, 3], [], 0, 0, 0.95),
+    }
+    rng = np.random.default_rng(1)
+    whole = RegressionProblem(
+        rng.standard_normal((10, 2)), rng.standard_normal(10), rng.standard_normal(2)
+    )
+    held_out = Sample(rng.standard_normal((5, 2)), rng.standard_normal(5))
+    sgd = {"sgd": Training([0.1] * 4, Optimiser())}
+    found["theory/admission_test_loss"] = losses_table(whole, held_out, sgd, [1, 2, 5], [0, 3])
+    found["theory/equal_epochs"] = equal_epochs_table(
+        small_sample(whole.features, whole.target, 6), [0.05, 0.3], [1, 2, 6], 2
+    )
     mnist, inits, yelp = (study.experiments[name] for name in ("mnist", "mnist_inits", "yelp"))
     found["metrics/mnist"] = metric_rows(mnist.batch_sizes, EPOCHS, mnist.runs)
+    drawn = variance_rows(mnist.batch_sizes, STEPS_IN_EPOCHS, mnist.runs)
+    # a batch of 512 is larger than all the rows of `truth`
+    found["variance/mnist"] = drawn.assign(variance=1 / drawn["b"], std_error=1e-3 / drawn["b"])
     found["variance/mnist_inits"] = variance_rows(
         inits.batch_sizes, STEPS_IN_EPOCHS, inits.runs, inits=range(5)
     )
@@ -155,8 +178,8 @@ OTHER_PROBLEMS = [
     ("admission", {"learning_rate": LearningRate("constant", 0.01)}, ["E1"]),
     ("admission_sweep", {"model": {"features": ("cgpa",)}}, ["E2"]),
     ("teacher_student", {"model": {"layers": (64, 200, 128)}}, ["E4"]),
-    ("mnist_inits", {"model": {"layers": (784, 16, 10)}}, ["E5"]),
-    ("mnist", {"model": {"training_examples": 100}}, ["E6", "E7", "E8", "E9"]),
+    ("mnist_inits", {"model": {"layers": (784, 16, 10)}}, ["E5", "E14"]),
+    ("mnist", {"model": {"training_examples": 100}}, ["E6", "E7", "E8", "E9", "E13"]),
     ("yelp", {"model": {"d_model": 24}}, ["E10"]),
 ]
 

@@ -5,6 +5,7 @@ T: theory; E: experiments; H: our own questions, which the paper does not ask.
 
 from collections.abc import Mapping
 
+from pipeline_lib.claims.further_claims import FURTHER
 from pipeline_lib.claims.verdict import Claim
 
 _ORDER = (
@@ -178,4 +179,11 @@ _CLAIMS = (
     ),
 )
 
-CLAIMS: Mapping[str, Claim] = {claim.id: claim for claim in _CLAIMS}
+
+def _place(claim: Claim) -> tuple[int, int]:
+    return "TEH".index(claim.id[0]), int(claim.id[1:])
+
+
+CLAIMS: Mapping[str, Claim] = {
+    claim.id: claim for claim in sorted((*_CLAIMS, *FURTHER), key=_place)
+}

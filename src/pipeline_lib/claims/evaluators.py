@@ -28,6 +28,7 @@ from pipeline_lib.claims.experiments import (
     stated_p_values,
 )
 from pipeline_lib.claims.extent import FIGURE_1A, FIGURE_1B, FIGURE_2, Extent, missing
+from pipeline_lib.claims.further_evaluators import FURTHER_EVALUATORS
 from pipeline_lib.claims.linear_exact import corollary_1, expected_loss
 from pipeline_lib.claims.linear_theory import (
     degree_in_linear_regression,
@@ -340,4 +341,5 @@ EVALUATORS: Mapping[str, tuple[tuple[str, ...], Callable[[Source], Finding]]] = 
     "E12": ((), _stated_p_values),
     "H1": (("heavy_tails/repeats",), _tails),
     "H2": (("admission", REGRESSION), _expected_loss),
+    **FURTHER_EVALUATORS,
 }
