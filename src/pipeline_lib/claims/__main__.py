@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.claims.batch_dependence import count_of_batch_sizes
-from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.catalogue import CLAIMS, THEOREMS
 from pipeline_lib.claims.linear_exact import corollary_1, expected_loss
 from pipeline_lib.claims.linear_theory import (
     degree_in_linear_regression,
@@ -34,7 +34,7 @@ from pipeline_lib.claims.network_theory import (
     theorem_4_proof,
     theorem_5,
 )
-from pipeline_lib.claims.setting import ADMISSIONS, SCALAR_NETWORK, instance
+from pipeline_lib.claims.setting import ADMISSIONS, SCALAR_NETWORK, instance, on_instance
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding
 from pipeline_lib.errors import ArtifactError
@@ -138,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.results is None:
             found = {name: ALONE[name](options.seed) for name in options.ids}
+            found |= {name: on_instance(found[name]) for name in THEOREMS & found.keys()}
         else:
             found = from_folder(options.results, options.ids)
     except ArtifactError as error:

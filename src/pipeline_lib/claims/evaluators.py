@@ -133,8 +133,7 @@ def not_configured(name: str, absent: str) -> Finding:
 
 def _of_any_regression(source: Source, found: Finding) -> Finding:
     """A finding on a claim about every linear regression and every t, from that of `admission`."""
-    short = missing(FIGURE_1A, FIGURE_1A.batch_sizes, source.iterated("admission").iterations)
-    return instance(found, source.problem("admission"), FIGURE_1A.problem, short)
+    return instance(found, source.problem("admission"), FIGURE_1A.problem)
 
 
 def _of_any_network(source: Source, found: Finding, steps: int) -> Finding:
@@ -248,7 +247,7 @@ def _fits(source: Source) -> Finding:
     found = degree_six_fits(fits, curves, theory, artefact=source.file(_FIT[0]))
     sweep = source.iterated("admission_sweep")
     assert sweep.polynomial is not None
-    lacking = missing(FIGURE_1B, sweep.batch_sizes, FIGURE_1B.steps, sweep.runs)
+    lacking = missing(FIGURE_1B, sweep.batch_sizes, FIGURE_1B.steps)
     steps = sorted(set(_FIGURE_1B_STEPS) - set(sweep.polynomial.steps))
     if steps:
         lacking.append(f"t = {', '.join(map(str, steps))}")
