@@ -2,11 +2,11 @@
 
 A row of a `variance`-shaped table is an estimate from `n_runs` runs of a non-negative quantity,
 with its standard error. Neighbouring batch sizes are compared at every step, for every init,
-quantity and tensor, by `inference.decreasing_p_value` in both directions. Means that need not be positive or
-skewed, such as losses and gaps, are compared by Welch's t statistic instead: a column ``test`` says
-which. The runs of different batch sizes are independent; those of different steps are not, which
-Holm's adjustment allows for; both directions of all comparisons are one family. A comparison for
-which both exact values are given is settled by them and is not a test.
+quantity and tensor, by `inference.decreasing_p_value` in both directions. Means that need not be
+positive or skewed, such as losses and gaps, are compared by Welch's t statistic instead: a column
+``test`` says which. The runs of different batch sizes are independent; those of different steps are
+not, which Holm's adjustment allows for; both directions of all comparisons are one family. A
+comparison for which both exact values are given is settled by them and is not a test.
 
 A variance takes part in a test only if it is `reliability.decisive`: of few runs with a large
 spread no p-value as small as Holm asks for can be trusted (docs/inference.md).

@@ -181,12 +181,11 @@ def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> 
         n_runs=merged.n_replicas,
         dof=merged.dof,
         max_share=max_share,
-        reliable=light,
+        reliable=light & enough,
         n_diverged=n_diverged,
     )
-    # The Rao-Blackwell form hides the tail of the last mini-batch: an estimate is relied on only
-    # where neither form shows a heavy tail. The plain form is the noisier, so each has to be
-    # precise by itself alone.
+    # The Rao-Blackwell form hides the tail of the last mini-batch, the plain one is the noisier: an
+    # estimate is relied on only where neither form of it is flagged.
     key = ["step", "quantity", "tensor"]
-    table["reliable"] = table.groupby(key, observed=True)["reliable"].transform("all") & enough
+    table["reliable"] = table.groupby(key, observed=True)["reliable"].transform("all")
     return pd.DataFrame(table[SCHEMAS["variance"].names])
