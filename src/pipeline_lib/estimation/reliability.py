@@ -51,8 +51,9 @@ def checked(estimate: Estimate) -> FloatArray:
 def error_bound(dof: ArrayLike) -> FloatArray:
     """By what a standard error is multiplied to bound the true one at `BOUND_LEVEL`.
 
-    √((dof − 1)/χ²_{dof−1}), the chi-squared quantile at 1 − BOUND_LEVEL: right where contributions
-    are normal, as those of many dimensions are. 15.9 at dof = 2, 4.4 at 3, 1.9 at 7, 1.13 at 100.
+    √((dof − 1)/χ²_{dof−1}), the chi-squared quantile at 1 − BOUND_LEVEL: right for independent
+    normal contributions, and more than that for deviations in many dimensions. 15.9 at dof = 2, 4.4
+    at 3, 1.9 at 7, 1.13 at 100.
     """
     free = np.asarray(dof, np.float64) - 1
     safe = np.where(free > 0, free, 1.0)
