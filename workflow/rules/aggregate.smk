@@ -16,6 +16,7 @@ rule aggregate_variance:
             "estimation/statistics",
             "estimation/variance",
             "estimation/inference",
+            "estimation/reliability",
         ),
     output:
         variance=f"{RESULTS}/variance/{{experiment}}.parquet",
@@ -61,7 +62,9 @@ rule average_epochs:
     """Variances averaged over the steps of each epoch, as in Figure 5."""
     input:
         variance=rules.aggregate_variance.output.variance,
-        code=modules("estimation/epoch_means"),
+        code=modules(
+            "estimation/epoch_means", "estimation/inference", "estimation/reliability"
+        ),
     output:
         f"{RESULTS}/variance/{{experiment}}_epochs.parquet",
     log:

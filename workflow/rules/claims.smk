@@ -47,6 +47,7 @@ rule claims:
         code=modules(
             *(f"claims/{name}" for name in CLAIMS_MODULES),
             "estimation/inference",
+            "estimation/reliability",
             "estimation/metrics",
             "study/settings",
             "estimation/statistics",

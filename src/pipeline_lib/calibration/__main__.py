@@ -20,13 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    page = options.page.read_text(encoding="utf-8")
     try:
-        for name, table in tables(Sizes(), options.seed).items():
-            page = put(page, name, table)
+        for name, table in tables(Sizes(), options.seed):
+            page = options.page.read_text(encoding="utf-8")
+            write_text(options.page, put(page, name, table))
     except ArtifactError as error:
         parser.exit(1, f"error: {options.page}: {error}\n")
-    write_text(options.page, page)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.calibration.coverage import Groups, Simulated, simulate
 from pipeline_lib.calibration.laws import Law, mean_of
-from pipeline_lib.claims.ordering import Ordering, decide, neighbours
+from pipeline_lib.claims.ordering import SERIES, Ordering, decide, neighbours
 from pipeline_lib.estimation.inference import decreasing_p_value
 from pipeline_lib.estimation.reliability import decisive
 
@@ -49,8 +49,8 @@ def settled(
     ):
         estimates = [simulate(one, groups, experiments * steps, rng) for one in laws]
         rows = _rows(estimates, scales, steps)
-        for _, table in rows.groupby("experiment"):
-            verdicts.append(decide(neighbours(table)))
+        comparisons = neighbours(rows, series=[*SERIES, "experiment"])
+        verdicts.extend(decide(table) for _, table in comparisons.groupby("experiment"))
     tested = sum(one.n_unusable < one.n_comparisons for one in equal)
     return Settled(
         tested=tested / experiments,
