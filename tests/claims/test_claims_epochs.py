@@ -135,6 +135,20 @@ def test_e7_and_e9_say_which_sentence_the_data_agree_with(evaluate):
     assert evaluate(FALLING[FALLING["b"] == 64], HERE, stated=HERE).n_comparisons == 0
 
 
+def test_e7_and_e9_say_after_which_epochs_they_are_settled():
+    late = lambda b, epoch: falling(b if epoch > 4 and epoch != 8 else 64, epoch)  # noqa: E731
+    part = lambda b, epoch: falling(min(b, 128) if epoch == 8 else b, epoch)  # noqa: E731
+    for truth, told in (
+        (falling, " All are settled after epochs 1 to 12."),
+        (late, " All are settled after epochs 5 to 7, 9 to 12."),
+        (part, " All are settled after epochs 1 to 7, 9 to 12; some are settled after epochs 8."),
+    ):
+        found = training_loss_decreases(metrics(lambda _, t=truth: t), HERE, stated=HERE)
+        assert found.evidence.endswith(told), found.evidence
+    flat = training_loss_decreases(metrics(lambda _: lambda b, epoch: 1.0), HERE, stated=HERE)
+    assert flat.evidence.endswith("for the abstract (smaller batches, lower loss).")
+
+
 def test_e9_looks_at_both_splits():
     mixed = metrics(lambda split: falling if split == "training" else rising)
     found = errors_decrease(mixed, HERE, stated=HERE)

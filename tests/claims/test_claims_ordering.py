@@ -6,8 +6,12 @@ import pytest
 from scipy import stats
 
 from pipeline_lib.claims.ordering import best_estimator, decide, neighbours, pairs
+from pipeline_lib.claims.own import decreasing_variance
+from pipeline_lib.estimation.aggregation import variance_table
 from pipeline_lib.estimation.inference import decreasing_p_value, variance_interval
 from pipeline_lib.estimation.reliability import Estimate, reliability
+from pipeline_lib.estimation.statistics import GradientRecord, statistics_rows
+from pipeline_lib.estimation.variance import vector_moments
 
 STEPS = 12
 
@@ -211,6 +215,39 @@ def test_the_better_estimator_is_taken_where_there_is_one():
     assert len(chosen) == len(plain)
     assert (chosen[chosen["step"] > 4]["estimator"] == "rao_blackwell").all()
     assert (chosen[chosen["step"] <= 4]["estimator"] == "sample").all()
+
+
+def falling_vectors(runs, p, rng):
+    """``variance`` rows of Gaussian gradients whose variance is 1/b."""
+    blocks = {}
+    for b in (1, 2, 4, 8):
+        vectors = rng.standard_normal((STEPS, runs, p)) / np.sqrt(b)
+        moments = {("stochastic_gradient", "all"): vector_moments(vectors)}
+        record = GradientRecord(np.arange(STEPS), moments, np.ones((STEPS, runs), bool))
+        blocks[0, b] = [statistics_rows(record, np.zeros(STEPS, np.int64))]
+    return variance_table(blocks, 0.95)
+
+
+def test_two_runs_refute_nothing_that_is_true():
+    """Both contributions of a pair are equal: their spread of 0 is no certainty."""
+    rng = np.random.default_rng(5)
+    for _ in range(5):
+        found = decreasing_variance(falling_vectors(2, 50, rng), "mine")
+        assert (found.verdict, found.p_value) == ("not tested at this scale", None)
+        assert "at so few runs, with such a spread, no test keeps its level" in found.evidence
+        assert found.scale_needed == "about 4 runs a batch size for half of what is open"
+
+
+def test_as_many_runs_as_it_takes_are_enough():
+    """What is said to be needed is, up to chance: half of what was open is then decided."""
+    rng = np.random.default_rng(6)
+    few = decide(neighbours(falling_vectors(6, 8, rng)))
+    assert few.n_unusable > 0
+    assert few.verdict == "not tested at this scale"
+    enough = decide(neighbours(falling_vectors(2 * few.runs_needed, 8, rng)))
+    assert enough.n_unusable == 0
+    assert enough.n_for > 0
+    assert enough.n_against == 0
 
 
 def test_bad_input_is_refused():

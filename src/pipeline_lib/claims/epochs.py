@@ -193,7 +193,7 @@ def _decreases(
     evidence = (
         f"From b to the next larger b, after {span(comparisons)}, the "
         f"{tallies(comparisons, alpha)}. "
-        f"{_side(claim, ordering.n_for, ordering.n_against)} {_when(comparisons, alpha)}"
+        f"{_side(claim, ordering.n_for, ordering.n_against)}{_when(comparisons, alpha)}"
     )
     return ordered(claim, ordering, evidence, here, stated, artefact)
 
@@ -210,7 +210,7 @@ def _side(claim: Claim, n_for: int, n_against: int) -> str:
 
 
 def _when(comparisons: pd.DataFrame, alpha: float) -> str:
-    """At which epochs all comparisons are settled, and at which some are."""
+    """A sentence on the epochs at which all comparisons are settled, and those where some are."""
     settled = pd.Series(signs(comparisons, alpha) != 0).groupby(comparisons["epoch"].to_numpy())
     every, some = settled.all(), settled.any()
     told = [
@@ -218,7 +218,8 @@ def _when(comparisons: pd.DataFrame, alpha: float) -> str:
         for words, chosen in (("All are", every), ("some are", some & ~every))
         if chosen.any()
     ]
-    return "; ".join(told)[:1].upper() + "; ".join(told)[1:] + "." if told else ""
+    text = "; ".join(told)
+    return f" {text[0].upper()}{text[1:]}." if told else ""
 
 
 def _ranges(chosen: "pd.Series[bool]") -> str:

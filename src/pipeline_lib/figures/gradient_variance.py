@@ -14,6 +14,7 @@ from pipeline_lib.figures.style import (
     WIDTH,
     Colour,
     band,
+    bandless,
     colours,
     direct_labels,
     figure_style,
@@ -44,7 +45,7 @@ def draw(variance: pd.DataFrame, level: float, note: str = "", init: int = 0) ->
             axes.plot(here["step"] + 1, here["variance"], color=shades[b])
             starts[b] = here["variance"].iloc[0]
         key = Line2D([], [], color="0.3", label=f"variance over runs, {100 * level:g} % interval")
-        key_below(figure, [key], [note, *lost_runs(estimates, "step")])
+        key_below(figure, [key], [note, *lost_runs(estimates, "step"), *bandless(estimates)])
         finish_iteration_axes(axes, starts, shades)
     return figure
 

@@ -109,6 +109,18 @@ def lost_runs(table: pd.DataFrame, column: str, space: str = " ") -> list[str]:
     return lines
 
 
+def bandless(table: pd.DataFrame, space: str = " ") -> list[str]:
+    """A line for each batch size of ``table`` whose estimates have no error, and so no band.
+
+    Two runs of one group deviate from their mean by the same length: they tell nothing of an error.
+    """
+    missing = table["ci_low"].isna() & table["variance"].notna() & (table["n_diverged"] == 0)
+    return [
+        f"b = {b}: no band,{space}{runs} runs tell no error; it takes 3"
+        for b, runs in table[missing].groupby("b")["n_runs"].max().items()
+    ]
+
+
 def key_below(figure: Figure, handles: Sequence[Artist], lines: Sequence[str]) -> None:
     """A key below the figure with ``lines`` above it, where no curve can be in the way."""
     text = "\n".join(textwrap.fill(line, _CHARACTERS) for line in lines if line)

@@ -14,6 +14,7 @@ from pipeline_lib.figures.style import (
     WIDTH,
     Colour,
     band,
+    bandless,
     colours,
     direct_labels,
     figure_style,
@@ -114,7 +115,7 @@ def _key(axes: Axes, level: float, known_everywhere: bool, note: str) -> None:
 def _note_missing(axes: Axes, variance: pd.DataFrame, silent: list[int]) -> None:
     """Say which batch sizes have no curve and why."""
     notes = [f"b = {b}: every example in each batch, variance 0" for b in silent]
-    notes += lost_runs(variance, "step", space="\n")
+    notes += lost_runs(variance, "step", space="\n") + bandless(variance, space="\n")
     if notes:
         axes.text(
             0.03, 0.03, "\n".join(notes), transform=axes.transAxes, fontsize=7, color="0.3"
