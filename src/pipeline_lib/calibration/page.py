@@ -76,15 +76,18 @@ def coverage_table(repeats: int, seed: int) -> str:
 
 
 def methods_table(repeats: int, seed: int) -> str:
-    """A row a method, a column a law and number of runs: coverage at 95 %."""
+    """A row a law and number of runs, a column a method: coverage at 95 %."""
     laws = (gaussian(1), gaussian(100), mixture(0.5, 1), product())
     cells = [(law, n) for law in laws for n in (6, 12, 30)]
     found = [
         compare(law, n, repeats, _stream(seed, "methods", law.name, (n,)))
         for law, n in progress(cells, len(cells), "methods")
     ]
-    rows = [[name, *(_percent(one[name]) for one in found)] for name in found[0]]
-    return _markdown(["method", *(f"{law.name}; {n} runs" for law, n in cells)], rows)
+    rows = [
+        [law.name, str(n), *map(_percent, one.values())]
+        for (law, n), one in zip(cells, found, strict=True)
+    ]
+    return _markdown(["law", "runs", *found[0]], rows)
 
 
 def tails_table(repeats: int, seed: int) -> str:

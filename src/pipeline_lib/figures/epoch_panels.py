@@ -14,6 +14,7 @@ from pipeline_lib.estimation.metrics import TRAINING, VALIDATION
 from pipeline_lib.figures.style import (
     WIDTH,
     band,
+    bandless,
     colours,
     figure_style,
     key_below,
@@ -84,5 +85,7 @@ def draw(panels: Mapping[str, pd.DataFrame], ylabel: str, level: float, note: st
             first.yaxis.set_major_formatter(PercentFormatter(1.0))
         handles = [Line2D([], [], color=shades[b], label=f"b = {b}") for b in sizes]
         interval = Patch(color="0.3", alpha=0.25, lw=0, label=f"{100 * level:g} % interval")
-        key_below(figure, [*handles, interval], [note, *lost_runs(together, "epoch")])
+        key_below(
+            figure, [*handles, interval], [note, *lost_runs(together, "epoch"), *bandless(together)]
+        )
     return figure
