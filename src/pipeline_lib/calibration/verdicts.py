@@ -41,23 +41,33 @@ def settled(
     Where variances fall, the gradient at b is the mean of b draws of ``law``, so its tail grows
     lighter as those of mini-batches do.
     """
-    equal: list[Ordering] = []
-    falling: list[Ordering] = []
-    for laws, scales, verdicts in (
-        ([law] * len(SIZES), np.ones(len(SIZES)), equal),
-        ([mean_of(law, b) for b in SIZES], 1 / np.array(SIZES), falling),
-    ):
-        estimates = [simulate(one, groups, experiments * steps, rng) for one in laws]
-        rows = _rows(estimates, scales, steps)
-        comparisons = neighbours(rows, series=[*SERIES, "experiment"])
-        verdicts.extend(decide(table) for _, table in comparisons.groupby("experiment"))
-    tested = sum(one.n_unusable < one.n_comparisons for one in equal)
+    alike = _decided([law] * len(SIZES), np.ones(len(SIZES)), groups, (experiments, steps), rng)
+    means = [mean_of(law, b) for b in SIZES]
+    falling = _decided(means, 1 / np.array(SIZES), groups, (experiments, steps), rng)
     return Settled(
-        tested=tested / experiments,
-        equal=sum(one.n_for + one.n_against > 0 for one in equal) / experiments,
+        tested=len(alike) / experiments,
+        equal=sum(one.n_for + one.n_against > 0 for one in alike) / experiments,
         refuted=sum(one.verdict == "refuted" for one in falling) / experiments,
         confirmed=sum(one.verdict == "confirmed" for one in falling) / experiments,
     )
+
+
+def _decided(
+    laws: Sequence[Law],
+    scales: Floats,
+    groups: Groups,
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+) -> list[Ordering]:
+    """The outcomes of those experiments in which some comparison is tested."""
+    experiments, steps = shape
+    estimates = [simulate(one, groups, experiments * steps, rng) for one in laws]
+    usable = np.array([one.reliable & decisive(one.estimate) for one in estimates])
+    tested = (usable[:-1] & usable[1:]).any(axis=0).reshape(shape).any(axis=1)
+    rows = _rows(estimates, scales, steps)
+    comparisons = neighbours(rows, series=[*SERIES, "experiment"])
+    kept = comparisons[comparisons["experiment"].isin(np.flatnonzero(tested))]
+    return [decide(table) for _, table in kept.groupby("experiment")]
 
 
 def _rows(estimates: Sequence[Simulated], scales: Floats, steps: int) -> pd.DataFrame:
