@@ -107,14 +107,19 @@ def test_claims_read_their_tables(study, always):
     rates = admission.learning_rates()
     theory = theory_table(exact_moments(x, y, w, rates, np.arange(1, 10)), 0)
     estimates = theory[theory["b"].isin([2, 6])].assign(
-        estimator="sample", std_error=1e-3 * theory["variance"], n_runs=60, reliable=True
+        estimator="sample",
+        std_error=1e-3 * theory["variance"],
+        n_runs=60,
+        dof=59,
+        reliable=True,
     )
     only = with_settings(study, only=("admission",))
     tables = always | {"theory/admission": theory, "variance/admission": estimates}
     found = {one.id: one for one in evaluate(only, tables, Regression(x, y, w), rows=9)}
-    # of every regression: these data are an instance, which does not confirm
-    assert {found[name].verdict for name in ("T4", "H2")} == {"partly"}
-    assert found["T4"].scale_needed == "the paper's 500 rows (here 9); 2,000 steps (here 50)"
+    # of every regression: these data are an instance as good as any
+    assert {found[name].verdict for name in ("T4", "H2")} == {"confirmed"}
+    assert found["T4"].scale_needed is None
+    assert found["T4"].evidence.endswith("It holds on this instance, exactly.")
     assert f"n = 9, {admission.iterations} iterations" in found["T4"].evidence
     assert found["E11"].verdict == "refuted"
     assert found["E11"].evidence.endswith("An instance other than the paper's 500 rows (here 9).")

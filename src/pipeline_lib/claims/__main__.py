@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.claims.any_model import lemma_1_for_any_model
 from pipeline_lib.claims.batch_dependence import count_of_batch_sizes
-from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.catalogue import CLAIMS, THEOREMS
 from pipeline_lib.claims.gaussian_words import lemma_8
 from pipeline_lib.claims.linear_exact import corollary_1, expected_loss
 from pipeline_lib.claims.linear_theory import (
@@ -44,7 +44,7 @@ from pipeline_lib.claims.networks_exact import (
     theorem_3,
 )
 from pipeline_lib.claims.regression_losses import held_out_loss_falls, monotone_after_equal_epochs
-from pipeline_lib.claims.setting import ADMISSIONS, SCALAR_NETWORK, instance
+from pipeline_lib.claims.setting import ADMISSIONS, SCALAR_NETWORK, instance, on_instance
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding
 from pipeline_lib.errors import ArtifactError
@@ -169,6 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.results is None:
             found = {name: ALONE[name](options.seed) for name in options.ids}
+            found |= {name: on_instance(found[name]) for name in THEOREMS & found.keys()}
         else:
             found = from_folder(options.results, options.ids)
     except ArtifactError as error:
