@@ -153,7 +153,7 @@ def variance_rows(value, sizes, inits, steps=(0, 5), runs=100):
     names = [
         "init", "b", "step", "epoch", "quantity", "tensor", "estimator", "variance", "std_error",
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=names).assign(n_runs=runs, reliable=True)
+    return pd.DataFrame(rows, columns=names).assign(n_runs=runs, dof=runs - 1, reliable=True)
 
 
 def test_the_order_on_mnist():

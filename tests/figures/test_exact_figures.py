@@ -27,7 +27,7 @@ def problem():
 def test_equal_epochs_marks_the_lowest_of_each_curve(problem):
     table = equal_epochs_table(problem, [0.05, 0.2], [1, 2, 6], 3)
     figure = equal_epochs.draw(table, "six rows")
-    assert [axes.get_title() for axes in figure.axes] == [r"$\alpha$ = 0.05", r"$\alpha$ = 0.2"]
+    assert [axes.get_title() for axes in figure.axes] == ["learning rate 0.05", "learning rate 0.2"]
     lines = figure.axes[1].get_lines()
     assert len(lines) == 2 * len(SCHEME_LOOKS)
     for scheme, curve, least in zip(SCHEME_LOOKS, lines[::2], lines[1::2], strict=True):

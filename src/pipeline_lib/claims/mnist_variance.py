@@ -79,7 +79,7 @@ def _against(rows: pd.DataFrame, one: int, two: int) -> pd.DataFrame:
 
     Twice the variance of one is compared with that of the other, at the same b and step.
     """
-    columns = ["b", "step", "estimate", "std_error", "n_runs", "reliable"]
+    columns = ["b", "step", "estimate", "std_error", "n_runs", "dof", "reliable"]
     doubled, other = (rows.loc[rows["init"] == init, columns] for init in (one, two))
     doubled = doubled.assign(
         estimate=LARGE * doubled["estimate"], std_error=LARGE * doubled["std_error"]

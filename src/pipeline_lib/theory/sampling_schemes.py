@@ -16,6 +16,7 @@ noise than the plain estimate. With one order for all epochs that holds in the f
 ones the past determines the mini-batch, and the estimate is the plain one.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -122,5 +123,5 @@ def _given_the_past(
 
 
 def _stacked(parts: list[Contributions]) -> Contributions:
-    names = ("n_replicas", "dof", "mean", "m2", "m3", "max")
+    names = [field.name for field in dataclasses.fields(Contributions)]
     return Contributions(*(np.array([getattr(part, name) for part in parts]) for name in names))
