@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.logs import job_log
+from pipeline_lib.theory.heavy_tails import ScalarTraining
 from pipeline_lib.theory.scalar_network import ScalarNetwork
 from pipeline_lib.theory.scalar_tables import heavy_tails_table, repeats_table
 
@@ -14,9 +15,8 @@ with job_log(snakemake.log[0]):
     last, sizes = settings["max_step"], settings["batch_sizes"]
     rates = [Fraction(settings["learning_rate"])] * last
     seed, level = snakemake.params.seed, snakemake.params.confidence_level
-    estimates = heavy_tails_table(network, rates, last, sizes, settings["run_counts"], seed, level)
-    repeats = repeats_table(
-        network, rates, last, sizes, settings["run_counts"][0], settings["repeats"], seed, level
-    )
+    training, counts = ScalarTraining(network, rates, last), settings["run_counts"]
+    estimates = heavy_tails_table(training, sizes, counts, seed, level)
+    repeats = repeats_table(training, sizes, counts[0], settings["repeats"], seed, level)
     write_table(Path(snakemake.output.estimates), estimates, "heavy_tails", settings)
     write_table(Path(snakemake.output.repeats), repeats, "heavy_tails_repeats", settings)
