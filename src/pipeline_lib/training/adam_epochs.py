@@ -92,7 +92,7 @@ class _AdamRun(EpochRun):
         self._adam = AdamW(stack.parameters, settings.betas, settings.eps, settings.weight_decay)
         # Sums of this epoch's mini-batches so far: loss times examples, and wrong labels, (2, R).
         self._sums = torch.zeros(
-            2, len(sampler.replicas), dtype=torch.float64, device=data.x.device
+            2, len(sampler.replicas), dtype=torch.float64, device=data.device
         )
 
     def make_step(

@@ -14,7 +14,8 @@ from torch.func import grad_and_value, vmap
 
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.training.labelled import EvaluatedStack, LabelledBatch
-from pipeline_lib.training.module_stack import Loss, ModuleReplicas
+from pipeline_lib.training.module_stack import ModuleReplicas
+from pipeline_lib.training.objective import Loss
 
 
 class BatchResult(NamedTuple):

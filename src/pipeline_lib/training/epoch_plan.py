@@ -7,12 +7,12 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline_lib.sampling.epochs import EpochSampler, Integers, LastBatch
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.experiment import EpochExperiment
 from pipeline_lib.training.labelled import Examples
+from pipeline_lib.training.trees import Tree, device_of, n_rows, on_device
 
 LearningRates = Sequence[float] | NDArray[np.float64] | Callable[[int], float]
 
@@ -24,24 +24,33 @@ class EpochData:
     All on one device.
     """
 
-    x: Tensor
-    y: Tensor
-    splits: Mapping[str, tuple[Tensor, Tensor]]
+    x: Tree
+    y: Tree
+    splits: Mapping[str, tuple[Tree, Tree]]
+
+    @property
+    def n(self) -> int:
+        """Training examples."""
+        return n_rows(self.x)
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.x)
 
     @classmethod
     def on(
         cls,
         device: str,
-        x: NDArray[np.generic],
-        y: NDArray[np.generic],
+        x: Tree,
+        y: Tree,
         evaluation_sets: Mapping[str, Examples],
     ) -> Self:
         """The same arrays on ``device``; on CPU their memory is shared."""
         splits = {
-            name: (torch.as_tensor(xs, device=device), torch.as_tensor(ys, device=device))
+            name: (on_device(xs, device), on_device(ys, device))
             for name, (xs, ys) in evaluation_sets.items()
         }
-        return cls(torch.as_tensor(x, device=device), torch.as_tensor(y, device=device), splits)
+        return cls(on_device(x, device), on_device(y, device), splits)
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ class EpochPlan:
 
     def check(self, data: EpochData) -> None:
         """Raise ValueError if what to record, to evaluate or to use as a rate does not exist."""
-        sampler = self.sampler(len(data.x), range(self.n_replicas))
+        sampler = self.sampler(data.n, range(self.n_replicas))
         recorded = np.unique(np.asarray(list(self.recorded), dtype=np.int64))
         n_steps = self.epochs * sampler.steps_per_epoch
         if len(recorded) == 0 or recorded[0] < 0 or recorded[-1] >= n_steps:

@@ -184,8 +184,8 @@ class EpochRun(ABC):
         if self._order is None or self._order[0] != epoch:
             self._order = None  # its memory is for the next
             order = torch.from_numpy(self.sampler.order(epoch))
-            if self.data.x.device.type == "cuda":
-                order = order.pin_memory().to(self.data.x.device, non_blocking=True)
+            if self.data.device.type == "cuda":
+                order = order.pin_memory().to(self.data.device, non_blocking=True)
             self._order = epoch, order
         start = place * self.sampler.batch_size
         chosen = self._order[1][:, start : start + self.sampler.batch_size]

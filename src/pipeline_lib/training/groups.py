@@ -58,7 +58,7 @@ def train_groups(
 
     ends = np.cumsum(sizes).tolist()
     for end, size in list(zip(ends, sizes, strict=True))[len(finished) :]:
-        run = make_run(plan.sampler(len(data.x), range(end - size, end)))
+        run = make_run(plan.sampler(data.n, range(end - size, end)))
         if of_group is not None:
             run.restore(of_group)
             of_group = None
