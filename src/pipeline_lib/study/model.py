@@ -8,7 +8,7 @@ how to add a kind.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,13 +32,15 @@ class TrainingData:
     """What a block is trained on, and where it comes from.
 
     ``examples`` is what the kind's own `Model.train` takes. ``sha256`` identifies the raw data;
-    it and ``n_rows`` are None where examples are drawn online.
+    it and ``n_rows`` are None where examples are drawn online. ``notes`` is what else the
+    artefacts say of it, as plain JSON values by name.
     """
 
     examples: Any
     source: str
     sha256: str | None = None
     n_rows: int | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Model(ABC):

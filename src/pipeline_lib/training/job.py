@@ -42,6 +42,7 @@ def train_to_files(block: Block, files: BlockFiles, code: str, checkpoint_every_
         "source": data.source,
         "data_sha256": data.sha256,
         "n_rows": data.n_rows,
+        **data.notes,
         **block.key,
         "experiment": block.experiment.name,
         "config": block.digest,

@@ -55,7 +55,8 @@ def wrong_labels(outputs: Any, targets: Any) -> Tensor:
     """
     if not are_class_scores(outputs, targets):
         return torch.full((len(targets),), torch.nan, dtype=torch.float64, device=targets.device)
-    return (outputs.argmax(dim=-1) != targets).double()
+    wrong: Tensor = outputs.argmax(dim=-1) != targets
+    return wrong.double()
 
 
 def wrong_signs(outputs: Any, targets: Any) -> Tensor:
@@ -64,7 +65,8 @@ def wrong_signs(outputs: Any, targets: Any) -> Tensor:
     Shape (n,). The error of a binary classifier trained on its cross-entropy.
     """
     n = len(targets)
-    return ((outputs.reshape(n) > 0) != (targets.reshape(n) > 0.5)).double()
+    wrong: Tensor = (outputs.reshape(n) > 0) != (targets.reshape(n) > 0.5)
+    return wrong.double()
 
 
 def are_class_scores(outputs: Any, targets: Any) -> bool:
