@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,10 @@ from typing import Any
 from pipeline_lib.errors import ConfigError
 
 EXPECTED = "'package.module:name'"
+# Beside the standard library.
+_USED = {"pipeline_lib", "torch", "torchvision", "transformers", "numpy", "scipy", "pandas",
+         "pyarrow", "numba", "safetensors", "pydantic", "matplotlib", "seaborn", "psutil", "tqdm",
+         "yaml", "snakemake"}  # fmt: skip
 _PATTERN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
@@ -65,6 +71,32 @@ def source_files(reference: str, folders: Iterable[Path]) -> list[Path]:
             for name in _imported(path):
                 to_read += _files_of(name, folders)
     return sorted(found)
+
+
+def refuse_missing(where: str, reference: str, folders: Iterable[Path]) -> None:
+    """ConfigError if neither ``folders`` nor Python's own path has the package of ``reference``.
+
+    Told before a job starts: a job deletes what it is to make anew.
+    """
+    top = reference.split(":")[0].split(".")[0]
+    if not _files_of(top, list(folders)) and importlib.util.find_spec(top) is None:
+        raise ConfigError(
+            f"{where}: {reference!r}: no module {top!r} in the folder of the configuration file or "
+            "on PYTHONPATH"
+        )
+
+
+def refuse_shadows(folders: Iterable[Path]) -> None:
+    """ConfigError if a file or package in ``folders`` hides a package that the pipeline uses."""
+    used = _USED | (sys.stdlib_module_names & set(sys.modules))
+    for folder in folders:
+        for path in sorted(folder.glob("*")):
+            is_package = (path / "__init__.py").is_file()
+            if path.stem in used and (is_package or path.suffix == ".py"):
+                raise ConfigError(
+                    f"{path}: its name hides the package {path.stem!r}, which the pipeline uses; "
+                    "give it another name"
+                )
 
 
 def named_files(names: Iterable[str], folders: Iterable[Path]) -> list[Path]:

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+import yaml
+
 CHECKOUT = Path(workflow.basedir)
 SOURCE = CHECKOUT / "src"
 sys.path.insert(0, str(SOURCE))
@@ -23,7 +25,8 @@ from pipeline_lib.study.code.search import Library
 from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.block import block_digest
-from pipeline_lib.study.config import load_study
+from pipeline_lib.imports import refuse_shadows
+from pipeline_lib.study.config import choose_own, load_study
 from pipeline_lib.study.cost import mem_mb, runtime
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
@@ -32,18 +35,15 @@ from pipeline_lib.errors import PipelineError
 from pipeline_lib.revision import revision
 
 # The paper's experiments, which its figures are drawn from. All others are the user's own.
-PAPERS = (
-    "admission",
-    "admission_sweep",
-    "teacher_student",
-    "mnist",
-    "mnist_inits",
-    "yelp",
-)
+PAPERS = yaml.safe_load((CHECKOUT / "config.yaml").read_text())["experiments"]
 
 try:
+    refuse_shadows(beside)
+    choose_own(config, PAPERS)
     study = load_study(config, MODELS)
     study.require(*PAPERS)
+    for name in study.chosen:
+        study.experiments[name].model.own_files(OWN_FOLDERS)
     MIRRORS = mirror_folders(study.data_dir, os.environ)
 except PipelineError as error:
     print(f"error: {error}", file=sys.stderr)

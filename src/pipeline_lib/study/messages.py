@@ -111,9 +111,9 @@ def _path(one: ErrorDetails, values: Any) -> Path:
     here: Any = values
     last = one["loc"][-1:] if one["type"] in (*_UNKNOWN, *_MISSING) else ()
     for part in one["loc"][: len(one["loc"]) - len(last)]:
-        if isinstance(here, Mapping) and part in here:
-            here = here[part]
-        elif isinstance(here, list | tuple) and isinstance(part, int) and part < len(here):
+        if (isinstance(here, Mapping) and part in here) or (
+            isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
+        ):
             here = here[part]
         else:
             continue

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 
@@ -26,6 +26,19 @@ if TYPE_CHECKING:
 
 Weights = dict[str, NDArray[Any]]
 
+LossKind = Literal[
+    "mean over examples",
+    "not a mean over examples, but a weighted one",
+    "not a mean over examples: they are coupled",
+]
+MEAN: LossKind = "mean over examples"
+"""L(batch) is the mean of the losses of its examples."""
+WEIGHTED: LossKind = "not a mean over examples, but a weighted one"
+"""L(batch) = sum w_i L_i / sum w_i, as with class weights or ignored tokens."""
+COUPLED: LossKind = "not a mean over examples: they are coupled"
+"""The loss of a batch cannot be had from those of its examples, as with correlations, contrastive
+losses and normalisation by the statistics of the batch."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -33,7 +46,8 @@ class TrainingData:
 
     ``examples`` is what the kind's own `Model.train` takes. ``sha256`` identifies the raw data;
     it and ``n_rows`` are None where examples are drawn online. ``notes`` is what else the
-    artefacts say of it, as plain JSON values by name.
+    artefacts say of it, as plain JSON values by name: ``loss``, a `LossKind`, and ``labels``, those
+    that were given as text.
     """
 
     examples: Any

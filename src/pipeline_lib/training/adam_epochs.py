@@ -91,9 +91,7 @@ class _AdamRun(EpochRun):
         self._max_norm = settings.max_norm
         self._adam = AdamW(stack.parameters, settings.betas, settings.eps, settings.weight_decay)
         # Sums of this epoch's mini-batches so far: loss times examples, and wrong labels, (2, R).
-        self._sums = torch.zeros(
-            2, len(sampler.replicas), dtype=torch.float64, device=data.device
-        )
+        self._sums = torch.zeros(2, len(sampler.replicas), dtype=torch.float64, device=data.device)
 
     def make_step(
         self, step: int, batch: ChosenBatch, learning_rate: float, is_recorded: bool

@@ -94,9 +94,7 @@ class EvaluatedStack(Protocol):
 
     parameters: dict[str, Tensor]
 
-    def evaluate(
-        self, x: Tree, y: Tree, chunk: int, meanwhile: Callable[[], object]
-    ) -> Evaluation:
+    def evaluate(self, x: Tree, y: Tree, chunk: int, meanwhile: Callable[[], object]) -> Evaluation:
         """Means over the examples x (n, ...) and y (n, ...), ``chunk`` examples at a time.
 
         ``meanwhile`` is called between its parts, in the caller's thread, and may raise to leave.

@@ -2,28 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipeline_lib.study.model import COUPLED, MEAN, WEIGHTED, LossKind
 from pipeline_lib.training.trees import Tree, mapped
+
+__all__ = ["COUPLED", "MEAN", "WEIGHTED", "Loss", "LossKind", "Objective"]
 
 Loss = Callable[[Any, Any], Tensor]
 """``loss(outputs, targets)``, one number for a batch, shape ()."""
-
-LossKind = Literal[
-    "mean over examples",
-    "not a mean over examples, but a weighted one",
-    "not a mean over examples: they are coupled",
-]
-MEAN: LossKind = "mean over examples"
-"""L(batch) is the mean of the losses of its examples."""
-WEIGHTED: LossKind = "not a mean over examples, but a weighted one"
-"""L(batch) = sum w_i L_i / sum w_i, as with class weights or ignored tokens."""
-COUPLED: LossKind = "not a mean over examples: they are coupled"
-"""The loss of a batch cannot be had from those of its examples, as with correlations, contrastive
-losses and normalisation by the statistics of the batch."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +31,6 @@ class Objective:
     loss: Loss
     kind: LossKind = MEAN
     error: Callable[[Any, Any], Tensor] | None = None
-
-    @property
-    def label(self) -> str:
-        """What artefacts and figures say of the loss."""
-        return self.kind
 
 
 def wrong_labels(outputs: Any, targets: Any) -> Tensor:

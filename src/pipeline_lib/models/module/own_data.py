@@ -168,9 +168,7 @@ def _array(values: Any, dtype: str, is_target: bool) -> NDArray[np.generic]:
         wanted = np.dtype(dtype)
     elif kind == "c":
         wanted = np.dtype("complex64" if dtype == "float32" else "complex128")
-    elif kind in "iu" and (is_target or wanted != np.uint8):
-        wanted = np.dtype(np.int64)
-    elif kind == "b" and is_target:
+    elif (kind in "iu" and (is_target or wanted != np.uint8)) or (kind == "b" and is_target):
         wanted = np.dtype(np.int64)
     elif kind not in "iub":
         raise TypeError(f"numbers are of type {array.dtype}")

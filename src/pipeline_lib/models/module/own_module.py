@@ -105,9 +105,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, NDArray[Any]]) -> None
         )
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(
-                torch.view_as_complex(given[name]) if tensor.is_complex() else given[name]
-            )
+            tensor.copy_(torch.view_as_complex(given[name]) if tensor.is_complex() else given[name])
 
 
 def _draw_at(module: nn.Module, x: Tree) -> None:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.errors import ConfigError
-from pipeline_lib.imports import check_reference, load_object, named_files, source_files
+from pipeline_lib.imports import (
+    check_reference,
+    load_object,
+    named_files,
+    refuse_missing,
+    source_files,
+)
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.experiment import EpochExperiment, Experiment
 from pipeline_lib.study.model import Model, TrainingData, Weights
@@ -82,6 +88,8 @@ class OwnModule(Model):
 
     def own_files(self, folders: Iterable[Path]) -> list[Path]:
         folders = list(folders)
+        for key, reference in self._references().items():
+            refuse_missing(f"config: model.{key}", reference, folders)
         named = self._references().values()
         listed = named_files(self.depends_on, folders)
         return sorted({path for name in named for path in source_files(name, folders)} | {*listed})
@@ -110,7 +118,7 @@ class OwnModule(Model):
             experiment.last_batch,
             self._metric(experiment),
         )
-        log.info("loss: %s", objective.label)
+        log.info("loss: %s", objective.kind)
         return weights_of(module)
 
     def load(self, experiment: Experiment, sources: Mapping[str, Path]) -> TrainingData:
@@ -124,7 +132,7 @@ class OwnModule(Model):
             as_tensors(data.sets["training"]),
             self._metric(experiment),
         )
-        notes: dict[str, Any] = {"loss": objective.label}
+        notes: dict[str, Any] = {"loss": objective.kind}
         if data.names:
             notes["labels"] = list(data.names)
         return TrainingData((data, objective), self.dataset, data.digest(), data.n, notes)
