@@ -86,8 +86,8 @@ def module_block(
     Args:
         module, loss: those of `pipeline_lib.training.module_stack.ModuleReplicas`. The loss of an
             objective has its own tensors on the device of ``hardware``.
-        sets: arrays of inputs (n, ...) and targets (n, ...) by split; ``training`` is trained on and, as all
-            others, evaluated after the epochs that ``plan`` names.
+        sets: arrays of inputs (n, ...) and targets (n, ...) by split; ``training`` is trained on
+            and, as all others, evaluated after the epochs that ``plan`` names.
         plan: its stream also seeds random layers. Draws of the latter depend on how many replicas
             are trained at once.
         optimizer: plain SGD if None.

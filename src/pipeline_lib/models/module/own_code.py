@@ -1,4 +1,4 @@
-"""Calls of the user's own functions: seeded, with what they print in the log, errors in one line."""
+"""Calls of the user's own functions: seeded, what they print in the log, errors in one line."""
 
 import contextlib
 import io

@@ -65,8 +65,8 @@ def load_data(
 
     If ``make_dataset`` is a class of torch data sets, it is made twice, with the arguments under
     ``training`` and ``validation``. The global generators of torch, NumPy and Python are seeded
-    before the call, the same for all experiments. Raises ConfigError if it fails, returns something else or does
-    not fit the free memory.
+    before the call, the same for all experiments. Raises ConfigError if it fails, returns something
+    else or does not fit the free memory.
     """
     with seeded(seed_sequence(0, "dataset")):
         made = called("dataset", lambda: _made(make_dataset, arguments))
@@ -116,10 +116,12 @@ def _pair(made: Any) -> tuple[Any, Any]:
         raise ValueError("the data set is empty")
     first = mapped(_item, tuple(made[0]))
     _refuse_too_large(n * sum(np.asarray(part).nbytes for part in leaves(first)))
-    flat, form = zip(*(_pytree.tree_flatten(mapped(_item, tuple(made[i]))) for i in range(n)))
-    if any(one != form[0] for one in form):
+    items = [_pytree.tree_flatten(mapped(_item, tuple(made[i]))) for i in range(n)]
+    form = items[0][1]
+    if any(other != form for _, other in items):
         raise ValueError("its items are not all of one form")
-    x, y = _pytree.tree_unflatten([np.stack(part) for part in zip(*flat)], form[0])
+    parts = zip(*(flat for flat, _ in items), strict=True)
+    x, y = _pytree.tree_unflatten([np.stack(part) for part in parts], form)
     return x, y
 
 

@@ -73,7 +73,7 @@ def make_module(
 
 
 def same_module(one: nn.Module, two: nn.Module) -> None:
-    """ConfigError unless both, of two calls under one seed, have the same parameters and buffers."""
+    """ConfigError unless both, of two calls under one seed, have the same weights and buffers."""
     first, second = one.state_dict(), two.state_dict()
     for name in {**first, **second}:
         if name not in first or name not in second or not _equal(first[name], second[name]):
