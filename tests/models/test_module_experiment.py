@@ -21,14 +21,9 @@ from pipeline_lib.estimation.statistics import ALL
 from pipeline_lib.imports import load_object, source_files
 from pipeline_lib.models import MODELS
 from pipeline_lib.models.module.block import bytes_kept, can_vectorise, chunk_of, module_block
-from pipeline_lib.models.module.own_module import (
-    check_fit,
-    load_sets,
-    load_weights,
-    make_module,
-    sets_digest,
-    weights_of,
-)
+from pipeline_lib.models.module.own_checks import check_fit
+from pipeline_lib.models.module.own_data import OwnData, load_data
+from pipeline_lib.models.module.own_module import load_weights, make_module, weights_of
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.config import load_study
@@ -269,13 +264,14 @@ def test_initial_weights_depend_on_seed_and_init_alone() -> None:
 
 def test_data_may_be_tensors_and_take_the_precision_of_the_model() -> None:
     x, y = np.ones((4, 2), dtype=np.float32), torch.tensor([0, 1, 0, 1], dtype=torch.uint8)
-    sets = load_sets(lambda n: ((x[:n], y[:n]), (x, y)), {"n": 3}, "float64")
+    data = load_data(lambda n: ((x[:n], y[:n]), (x, y)), {"n": 3}, "float64")
+    sets = data.sets
     assert sets["training"][0].dtype == np.float64
     assert sets["training"][1].dtype == np.int64
     assert [len(part) for part in sets["training"]] == [3, 3]
-    changed = load_sets(lambda: ((2 * x[:3], y[:3]), (x, y)), {}, "float64")
-    assert sets_digest(sets) != sets_digest(changed)
-    assert sets_digest(sets) == sets_digest(copy.deepcopy(sets))
+    changed = load_data(lambda: ((2 * x[:3], y[:3]), (x, y)), {}, "float64")
+    assert data.digest() != changed.digest()
+    assert data.digest() == copy.deepcopy(data).digest()
 
 
 def normalised() -> nn.Module:
@@ -348,7 +344,7 @@ FIVE_LABELS = {
 def test_what_does_not_fit_is_told_in_one_line(module, loss, sets, largest, expected) -> None:
     before = copy.deepcopy(module.state_dict())
     with pytest.raises(ConfigError, match=expected) as caught:
-        check_fit(module, loss, sets, largest)
+        check_fit(module, loss, OwnData(sets), [largest])
     assert "\n" not in str(caught.value)
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, before[name])
@@ -356,7 +352,7 @@ def test_what_does_not_fit_is_told_in_one_line(module, loss, sets, largest, expe
 
 def test_what_fits_is_left_as_it_was() -> None:
     module = nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5), nn.Linear(5, 3)).double()
-    check_fit(module, functional.cross_entropy, labelled_data(), 12)
+    check_fit(module, functional.cross_entropy, OwnData(labelled_data()), [12])
     assert module.training
     assert module[1].training
 
@@ -384,7 +380,7 @@ def test_what_makes_no_module_is_told(make_model, expected) -> None:
 )
 def test_a_dataset_of_another_form_is_told(dataset, expected) -> None:
     with pytest.raises(ConfigError, match=expected) as caught:
-        load_sets(lambda: dataset, {}, "float32")
+        load_data(lambda: dataset, {}, "float32")
     assert "\n" not in str(caught.value)
 
 

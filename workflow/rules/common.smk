@@ -26,6 +26,7 @@ from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.block import block_digest
 from pipeline_lib.imports import refuse_shadows
+from pipeline_lib.logs import errors_told
 from pipeline_lib.study.config import choose_own, load_study
 from pipeline_lib.study.cost import mem_mb, runtime
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES

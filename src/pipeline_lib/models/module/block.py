@@ -20,7 +20,7 @@ from pipeline_lib.training.labelled import Examples, GivenBatch
 from pipeline_lib.training.memory import most_that_fit
 from pipeline_lib.training.module_stack import ModuleReplicas
 from pipeline_lib.training.module_state import copy_of
-from pipeline_lib.training.objective import COUPLED, Loss, Objective, call_arguments, scores_of
+from pipeline_lib.training.objective import COUPLED, MEAN, Loss, LossKind, Objective, call_arguments, scores_of
 from pipeline_lib.training.optim import AdamW
 from pipeline_lib.training.sgd_epochs import epoch_block
 from pipeline_lib.training.trees import Tree, copied, leaves, mapped, n_rows, on_device, rows
@@ -67,9 +67,9 @@ class AdamReplicas(ModuleReplicas):
         self._adam.restore(state["adam"])
 
 
-def chunk_of(batch_size: int, objective: Objective) -> int:
+def chunk_of(batch_size: int, kind: LossKind = MEAN) -> int:
     """Examples evaluated at once: those of a mini-batch if they are coupled."""
-    return batch_size if objective.kind == COUPLED else max(_CHUNK, batch_size)
+    return batch_size if kind == COUPLED else max(_CHUNK, batch_size)
 
 
 def module_block(

@@ -161,7 +161,7 @@ class OwnModule(Model):
             module,
             objective,
             examples.sets,
-            EpochPlan.of(block, examples.n, chunk_of(block.batch_size, objective)),
+            EpochPlan.of(block, examples.n, chunk_of(block.batch_size, objective.kind)),
             experiment.optimizer,
             block.hardware,
             checkpoint,
