@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -18,7 +19,11 @@ def copy_of(module: nn.Module) -> nn.Module:
         for value in vars(part).values()
         if isinstance(value, Tensor) and not value.is_leaf
     }
-    return copy.deepcopy(module, computed)
+    with torch.no_grad():  # or copies of scripted weights would be no leaves of their graphs
+        copied = copy.deepcopy(module, computed)
+    for own, other in zip(module.parameters(), copied.parameters(), strict=True):
+        other.requires_grad_(own.requires_grad)
+    return copied
 
 
 @contextmanager

@@ -20,7 +20,15 @@ from pipeline_lib.training.labelled import Examples, GivenBatch
 from pipeline_lib.training.memory import most_that_fit
 from pipeline_lib.training.module_stack import ModuleReplicas
 from pipeline_lib.training.module_state import copy_of
-from pipeline_lib.training.objective import COUPLED, MEAN, Loss, LossKind, Objective, call_arguments, scores_of
+from pipeline_lib.training.objective import (
+    COUPLED,
+    MEAN,
+    Loss,
+    LossKind,
+    Objective,
+    call_arguments,
+    scores_of,
+)
 from pipeline_lib.training.optim import AdamW
 from pipeline_lib.training.sgd_epochs import epoch_block
 from pipeline_lib.training.trees import Tree, copied, leaves, mapped, n_rows, on_device, rows
@@ -149,7 +157,7 @@ def can_vectorise(
             at_once = numbers(vectorised=True, seed=0)
         except Exception as error:
             log.warning(
-                "replicas are trained one after the other: torch.func says %s", one_line(error)
+                "replicas are trained one after the other: torch.func says %.150s", one_line(error)
             )
             return False
         in_turn, again = (numbers(vectorised=False, seed=seed) for seed in (0, 1))

@@ -343,4 +343,4 @@ def _is_binary(loss: Loss, outputs: Any, y: Tree) -> bool:
     n = n_rows(y)
     flat = y.reshape(n).to(outputs.dtype)
     expected = functional.binary_cross_entropy_with_logits(outputs.reshape(n), flat)
-    return bool(torch.isclose(loss(outputs, y), expected, rtol=_RTOL))
+    return bool(torch.isclose(loss(outputs, y).to(expected), expected, rtol=_RTOL))
