@@ -86,13 +86,17 @@ def refuse_missing(where: str, reference: str, folders: Iterable[Path]) -> None:
         )
 
 
+def is_used(name: str) -> bool:
+    """Whether ``name`` is that of a package that the pipeline itself uses."""
+    return name in _USED or (name in sys.stdlib_module_names and name in sys.modules)
+
+
 def refuse_shadows(folders: Iterable[Path]) -> None:
     """ConfigError if a file or package in ``folders`` hides a package that the pipeline uses."""
-    used = _USED | (sys.stdlib_module_names & set(sys.modules))
     for folder in folders:
         for path in sorted(folder.glob("*")):
             is_package = (path / "__init__.py").is_file()
-            if path.stem in used and (is_package or path.suffix == ".py"):
+            if is_used(path.stem) and (is_package or path.suffix == ".py"):
                 raise ConfigError(
                     f"{path}: its name hides the package {path.stem!r}, which the pipeline uses; "
                     "give it another name"
