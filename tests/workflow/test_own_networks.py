@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_own_experiment import snakemake
 from torch import nn
 from torch.nn import functional
 
@@ -17,7 +18,6 @@ from pipeline_lib.estimation.statistics import ALL
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.model import COUPLED, MEAN
-from test_own_experiment import snakemake
 
 pytest.importorskip("sklearn")
 SEED = 20200428  # of config.yaml
