@@ -280,6 +280,12 @@ def images():
     return (x[:40], y[:40]), (x[40:], y[40:])
 
 
+def from_a_file(path: str):
+    x = np.loadtxt(path)
+    y = np.arange(len(x)) % 3
+    return (x[:40], y[:40]), (x[40:], y[40:])
+
+
 def prints_and_ends():
     print("no such table")
     raise SystemExit("give a table")

@@ -436,3 +436,15 @@ def test_what_a_package_prints_is_in_the_log(caplog) -> None:
     with caplog.at_level(logging.INFO), pytest.raises(ConfigError, match="give a table"):
         trained(experiment("plain", CROSS_ENTROPY, "prints_and_ends"))
     assert "dataset prints: no such table" in caplog.text
+
+
+def test_a_file_that_is_read_and_not_followed_is_named_in_the_log(tmp_path, caplog) -> None:
+    path = tmp_path / "table.txt"
+    np.savetxt(path, np.random.default_rng(0).normal(size=(50, 5)))
+    arguments = {"dataset": {"path": str(path)}}
+    trained(experiment("plain", CROSS_ENTROPY, "from_a_file", arguments=arguments))
+    assert f"dataset reads {path}: its edits run the experiment again only if" in caplog.text
+    caplog.clear()
+    listed = {"arguments": arguments, "depends_on": [str(path)]}
+    trained(experiment("plain", CROSS_ENTROPY, "from_a_file", **listed))
+    assert "dataset reads" not in caplog.text

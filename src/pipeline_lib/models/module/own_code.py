@@ -1,9 +1,11 @@
 """Calls of the user's own functions: seeded, what they print in the log, errors in one line."""
 
 import contextlib
+import functools
 import io
 import logging
 import random
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from pipeline_lib.imports import one_line
 from pipeline_lib.seeding import torch_seed
 
 log = logging.getLogger(__name__)
+_OPENED: list[list[Path]] = []
 Result = TypeVar("Result")
 
 
@@ -34,6 +37,39 @@ def seeded(stream: np.random.SeedSequence) -> Iterator[None]:
         finally:
             np.random.set_state(of_numpy)  # noqa: NPY002
             random.setstate(of_python)
+
+
+@contextlib.contextmanager
+def files_read() -> Iterator[list[Path]]:
+    """The files that Python opens for reading meanwhile, but for code and installed packages."""
+    seen: list[Path] = []
+    _hook()
+    _OPENED.append(seen)
+    try:
+        yield seen
+    finally:
+        _OPENED[:] = [one for one in _OPENED if one is not seen]
+        installed = {Path(sys.prefix), Path(sys.base_prefix), *map(Path, ("/proc", "/sys", "/dev"))}
+        kept = {
+            path
+            for path in seen
+            if path.suffix not in (".py", ".pyc")
+            and not any(path.is_relative_to(folder) for folder in installed)
+        }
+        seen[:] = sorted(kept)
+
+
+@functools.cache
+def _hook() -> None:
+    sys.addaudithook(_note_open)  # for good: Python takes none back
+
+
+def _note_open(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _OPENED and isinstance(arguments[0], str):
+        mode = arguments[1]
+        if mode is None or not set("wax+") & set(str(mode)):
+            for seen in list(_OPENED):
+                seen.append(Path(arguments[0]).absolute())
 
 
 def called(name: str, function: Callable[[], Result]) -> Result:

@@ -98,10 +98,20 @@ class OwnModule(Model):
         self, experiment: Experiment, init: int, sources: Mapping[str, Path]
     ) -> Weights:
         from pipeline_lib.models.module.own_checks import check_fit
+        from pipeline_lib.models.module.own_code import files_read
         from pipeline_lib.models.module.own_module import same_module, weights_of
 
         assert isinstance(experiment, EpochExperiment)
-        data = self._data(experiment)
+        with files_read() as files:
+            data = self._data(experiment)
+        listed = [Path(name).absolute() for name in self.depends_on]
+        for file in files:
+            if not any(file.is_relative_to(path) for path in listed):
+                log.warning(
+                    "dataset reads %s: its edits run the experiment again only if depends_on "
+                    "lists it",
+                    file,
+                )
         if self._data(experiment).digest() != data.digest():
             raise ConfigError(
                 "dataset: two calls under the same seed give other examples; it is to draw from "
