@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import re
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def test_an_own_experiment_is_valid(raw, repository):
 
 def test_the_scale_on_the_page_does_what_the_page_says(raw):
     page = reference(MODELS)
-    (block,) = [b for b in page.split("\n\n") if b.startswith("    scales:")]
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     raw["scales"] |= yaml.safe_load(block)["scales"]
     raw["scale"] = "overnight"
     Draft202012Validator(SCHEMA).validate(raw)

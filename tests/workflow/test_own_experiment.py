@@ -27,7 +27,7 @@ def snakemake(checkout: Path, folder: Path, *arguments: str) -> subprocess.Compl
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=3600,  # so that nothing hangs; a busy machine may be slow
     )
 
 
