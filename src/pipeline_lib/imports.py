@@ -9,7 +9,9 @@ from typing import Any
 from pipeline_lib.errors import ConfigError
 
 EXPECTED = "'package.module:name'"
-_PATTERN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+REFERENCE = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$"
+"""What a reference looks like, as a regular expression."""
+_PATTERN = re.compile(REFERENCE)
 
 
 def check_reference(where: str, reference: str) -> None:

@@ -283,7 +283,7 @@ rule fig5a:
         reviews=reviews_used,
         model=study.experiments["yelp"].training()["model"],
         learning_rate=number(study.experiments["yelp"].learning_rate.initial),
-        clip_norm=study.experiments["yelp"].optimizer.clip_norm,
+        clip_norm=clip_norm_of("yelp"),
         of_the_paper=study.experiments["yelp"].training()
         == study.at_paper_scale["yelp"].training(),
         confidence_level=study.confidence_level,

@@ -7,9 +7,11 @@ from typing import Any, ClassVar, Literal
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.imports import check_reference, load_object, source_files
+from pipeline_lib.sampling.names import FINITE, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.experiment import EpochExperiment, Experiment
 from pipeline_lib.study.model import Model, TrainingData, Weights
+from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import Text, section
 
 
@@ -47,7 +49,9 @@ class OwnModule(Model):
         "dtype",
         "arguments",
     )
-    optimizers: ClassVar[tuple[str, ...]] = ("sgd", "adam")
+    samplings: ClassVar[tuple[Sampling, ...]] = FINITE
+    optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
+    clips: ClassVar[bool] = True
     needs_scale: ClassVar[bool] = False
     draws_with_own_code: ClassVar[bool] = True
 
@@ -112,7 +116,6 @@ class OwnModule(Model):
             self._load(experiment, "loss"),
             data.examples,
             EpochPlan.of(block, n, chunk_of(block.batch_size)),
-            experiment.optimizer,
             block.hardware,
             checkpoint,
         )
