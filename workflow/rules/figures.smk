@@ -150,7 +150,7 @@ rule draw_heavy_tails:
         "../../envs/pipeline.yaml"
     params:
         settings=scalar_settings("polynomial_max_step"),
-        run_counts=", ".join(map(number, study.heavy_tails.run_counts)),
+        run_counts=", ".join(map(number, study.run_counts)),
         confidence_level=study.confidence_level,
     script:
         "../scripts/draw_heavy_tails.py"
