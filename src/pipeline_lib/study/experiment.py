@@ -162,6 +162,12 @@ def common_keys() -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(Experiment) if field.name != "name")
 
 
+def required_common_keys() -> list[str]:
+    """Those of `common_keys` that cannot be left out."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Experiment)}
+    return [key for key in common_keys() if defaults[key] is dataclasses.MISSING]
+
+
 def special_keys() -> set[str]:
     """All keys that depend on the kind of model."""
     classes = (IterationExperiment, EpochExperiment)

@@ -59,6 +59,8 @@ class Model(ABC):
     """Kinds of the section `optimizer`; empty where there is only plain SGD."""
     clips: ClassVar[bool] = False
     """Whether gradients can be clipped."""
+    exact: ClassVar[str] = ""
+    """In words, which experiments have exact values of the variance; empty where none has."""
     needs_scale: ClassVar[bool] = True
     """Whether `initial_weights.scale` must be there; if not, it must not."""
     may_have: ClassVar[tuple[str, ...]] = ()

@@ -247,7 +247,9 @@ REFUSED = {
 
 
 def _known(value: Any) -> Any:
-    """The value, if it names an optimiser that is offered."""
+    """The value, if it names an optimiser that is offered; plain SGD for nothing."""
+    if value is None:  # a key with nothing below it, which an override may leave
+        return PLAIN_SGD
     if isinstance(value, Optimizer) or not isinstance(value, Mapping):
         return value  # the sections check the rest
     if "kind" not in value:

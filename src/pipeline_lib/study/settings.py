@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,8 @@ class LearningRate:
         (2019), and `cosine` is ``final + (initial - final) (1 + cos(pi (t - w) / (T - w))) / 2``
         (Loshchilov & Hutter, 2017). `step` drops for the k-th time at t = ceil(k every T).
 
-        Raises ConfigError if a function of the user's own fails or returns no rate.
+        Raises ValueError unless w < T, ConfigError if a function of the user's own fails or returns
+        no rate.
         """
         if self.schedule == "constant":
             return np.full(iterations, self.initial)
@@ -167,13 +168,17 @@ class LearningRate:
         return rates
 
 
+ClippedNorm = Literal["tensor", "whole"]
+CLIPPED: tuple[ClippedNorm, ...] = get_args(ClippedNorm)
+
+
 @section
 class Clipping:
     """Gradients that are too long are shortened before each step."""
 
     norm: Positive
     """The norm down to which a replica's gradient is shortened."""
-    of: Literal["tensor", "whole"]
+    of: ClippedNorm
     """Whose norm that is: that of each parameter tensor's gradient by itself, or of the whole."""
 
 

@@ -41,6 +41,7 @@ class LinearNetwork(Model):
     samplings: ClassVar[tuple[Sampling, ...]] = ("online",)
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     clips: ClassVar[bool] = True
+    exact: ClassVar[str] = "t = 0 always; t = 1 of two layers under plain SGD"
     weights_depend_on: ClassVar[tuple[str, ...]] = ("layers", "teacher_seed", "teacher_scale")
     cpu_core: ClassVar[Speed] = Speed(35e9, 1e-5)  # half of what was seen, 76 to 80 GFLOP/s
 

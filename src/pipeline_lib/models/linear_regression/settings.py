@@ -40,6 +40,7 @@ class LinearRegression(Model):
     )
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     clips: ClassVar[bool] = True
+    exact: ClassVar[str] = "plain SGD on mini-batches drawn `fresh` or `with_replacement`"
     weights_depend_on: ClassVar[tuple[str, ...]] = ("features",)
     may_have: ClassVar[tuple[str, ...]] = ("polynomial",)
     # About half of what a core of an AMD EPYC server gave at the paper's shapes in short runs, as
