@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pipeline_lib.training.sgd_epochs import epoch_block
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline_lib.artifacts.checkpoint import Checkpoint
@@ -62,7 +63,6 @@ from pipeline_lib.study.settings import (
 )
 from pipeline_lib.training import resumable
 from pipeline_lib.training.labelled import Evaluation, GivenBatch
-from pipeline_lib.training.sgd_epochs import epoch_block
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAM = seed_sequence(0, "cost")

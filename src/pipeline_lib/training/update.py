@@ -37,6 +37,7 @@ class Update:
         self.clipping = clipping
         self._parameters = parameters
         self._optimizer: torch.optim.Optimizer | None = None
+        self._is_fused = optimizer.fused
         if optimizer != PLAIN_SGD:
             # One pass without temporaries where torch has one; else one tensor after the other,
             # for whose temporaries there is memory.
@@ -83,9 +84,13 @@ class Update:
         """Go on from what `state` gave; its tensors are taken over."""
         if self._optimizer is None:
             return
-        groups = self._optimizer.state_dict()["param_groups"]
-        kept = {int(number): dict(of_tensor) for number, of_tensor in state.items()}
-        self._optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        # Not `load_state_dict`, which rounds a single number to the precision of the weights.
+        for number, parameter in enumerate(self._parameters.values()):
+            for key, value in state.get(str(number), {}).items():
+                # Single numbers stay on the CPU unless the update is one kernel on the device.
+                on_device = self._is_fused or value.shape == parameter.shape
+                kept = value.to(parameter.device if on_device else "cpu")
+                self._optimizer.state[parameter][key] = kept
 
 
 @torch.no_grad()
