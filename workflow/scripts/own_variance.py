@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_provenance, read_table
+from pipeline_lib.figures.exact import read_theory, with_reason
 from pipeline_lib.figures.gradient_variance import draw
 from pipeline_lib.figures.numbers import scale_note
 from pipeline_lib.figures.style import save_figure
@@ -15,10 +16,11 @@ with job_log(snakemake.log[0]):
         **params.length,
         "training examples": read_provenance(path)["n_rows"],
     }
+    scale = scale_note({what: (number, number) for what, number in numbers.items() if number})
     figure = draw(
         read_table(path, "variance"),
         params.confidence_level,
-        f"{snakemake.wildcards.experiment}: "
-        + scale_note({what: (number, number) for what, number in numbers.items() if number}),
+        with_reason(f"{snakemake.wildcards.experiment}: {scale}", params.uncovered),
+        theory=read_theory(snakemake.input.theory),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])
