@@ -32,7 +32,6 @@ from pipeline_lib.theory.linear_regression import conditional_variance, exact_mo
 from pipeline_lib.training.device import resolve_device
 from pipeline_lib.training.loop import train
 from pipeline_lib.training.steps import StepPlan
-from pipeline_lib.training.update import Update
 
 BACKENDS = ["numba", "torch"]
 STOCHASTIC, FULL = "stochastic_gradient", "full_gradient"
@@ -250,9 +249,7 @@ def test_records_of_any_length_hold_the_same_torch_run():
     for steps_per_record in (1, 5, 64):
         source = iter(batches)
         stack = LinearReplicas(RegressionDesign.of(x, y), torch.as_tensor(w0), REPLICAS)
-        update = Update(stack.parameters)
-        rates = rates_of(STEPS)
-        records = train(stack, lambda s=source: next(s), 4, rates, update, steps_per_record)
+        records = train(stack, lambda s=source: next(s), 4, rates_of(STEPS), steps_per_record)
         summary = Summary(REPLICAS)
         for record in records:
             summary.add(record)

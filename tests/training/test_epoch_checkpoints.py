@@ -34,7 +34,6 @@ from pipeline_lib.study.settings import Clipping, LearningRate
 from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epochs import epoch_block
-from pipeline_lib.training.module_stack import ModuleReplicas
 
 N, BATCH, EPOCHS, REPLICAS, GROUP = 22, 3, 6, 5, 3  # groups of 3 and 2
 PER_EPOCH = 8  # the last mini-batch has 1 example
@@ -378,25 +377,23 @@ def test_a_resumed_block_keeps_its_groups(
     assert_same(resumed, undisturbed(kind))
 
 
-@pytest.mark.parametrize("block", [mlp, sgd_module])
 def test_to_ask_whether_a_save_is_due_hands_no_step_over_sooner(
-    block: Callable[..., BlockTables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together: list[int] = []
-    stack = MlpReplicas if block is mlp else ModuleReplicas
-    descend = stack.descend_through
+    descend = MlpReplicas.descend_through
 
     def watch(self, batches, rates) -> None:
         together.append(len(batches))
         descend(self, batches, rates)
 
-    monkeypatch.setattr(stack, "descend_through", watch)
-    block()
+    monkeypatch.setattr(MlpReplicas, "descend_through", watch)
+    mlp()
     expected = together.copy()
     assert max(expected) > 2
     together.clear()
     with Checkpoint(tmp_path / "state.zip", MADE_OF, every_s=1e9) as state:
-        block(state)
+        mlp(state)
     assert together == expected
 
 

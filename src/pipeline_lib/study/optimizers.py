@@ -253,7 +253,13 @@ def _known(value: Any) -> Any:
     if isinstance(value, Optimizer) or not isinstance(value, Mapping):
         return value  # the sections check the rest
     if "kind" not in value:
-        raise PydanticCustomError("told", ".kind: missing; it is required")
+        misspelt = difflib.get_close_matches("kind", map(str, value), n=1)
+        told = ".kind: missing; it is required"
+        if misspelt:
+            told = (
+                f".{misspelt[0]}: unknown key; allowed: kind and its arguments; did you mean kind?"
+            )
+        raise PydanticCustomError("told", "{told}", {"told": told})
     kind = value["kind"]
     if kind in OPTIMIZERS:
         return value

@@ -121,7 +121,7 @@ def _sections(section: Fragment, heading: str = "###") -> list[str]:
             parts += [f"{heading} `{key}`", fragment["description"]]
             for one in choices:
                 name = one["properties"]["kind"]["const"]
-                parts += [f"`kind: {name}`. {one['description']}", _table(one, _but_kind(one))]
+                parts += [f"With `kind: {name}`:", _table(one)]
         elif (inner := _section(fragment)) is not None:
             parts += [f"{heading} `{key}`", fragment["description"], _table(inner)]
     return parts

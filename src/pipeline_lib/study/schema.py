@@ -132,6 +132,9 @@ def _plain(fragment: Mapping[str, Any], definitions: Mapping[str, Any]) -> Fragm
             plain[key] = _plain(value, definitions)
         else:
             plain[_BOUNDS.get(key, key)] = value
+    kind = plain.get("properties", {}).get("kind")
+    if kind is not None and "description" in plain:  # of an optimiser: what the kind is
+        kind.setdefault("description", plain["description"])
     return plain
 
 

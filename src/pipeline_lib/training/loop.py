@@ -52,19 +52,20 @@ def train(
     draw_batch: Callable[[], Batch],
     batch_size: int,
     learning_rates: Sequence[float],
-    update: Update,
     steps_per_record: int = 64,
     first_step: int = 0,
+    update: Update | None = None,
 ) -> Iterator[GradientRecord]:
     """Make a step for each of ``learning_rates``; a record every ``steps_per_record`` steps.
 
     ``stack``, ``draw_batch`` and ``update`` stand before ``first_step``, the first of those made
-    here.
+    here; without ``update`` they are those of plain SGD.
 
     What is recorded at step t belongs to the weights before update t. Where gradients are clipped,
     those after clipping are recorded too. Numbers stay on the device between records, so the loop
     does not wait for it.
     """
+    update = Update(stack.parameters) if update is None else update
     for start in range(first_step, len(learning_rates), steps_per_record):
         steps = range(start, min(start + steps_per_record, len(learning_rates)))
         reports: list[Report] = []
@@ -112,11 +113,13 @@ class TorchRun(Generic[Batch]):
         self._draws: object = draw_batch
         self._generator = generator
         self._update = Update(stack.parameters) if update is None else update
-        self._settings = batch_size, learning_rates, self._update, steps_per_record
+        self._settings = batch_size, learning_rates, steps_per_record
 
     def records(self, first_step: int) -> Iterator[GradientRecord]:
         """Train from ``first_step`` to the end."""
-        return train(self._stack, self._draw_batch, *self._settings, first_step)
+        return train(
+            self._stack, self._draw_batch, *self._settings, first_step, update=self._update
+        )
 
     def state(self) -> dict[str, Any]:
         """Parameters, as they are in use, and what else the next steps depend on."""
