@@ -174,8 +174,8 @@ OF_ONE_VALUE = [
     (f"{ADMISSION}.iterations", 0, ["admission.iterations: 0", "at least 1"]),
     (
         f"{ADMISSION}.learning_rate",
-        {"schedule": "cosine", "initial": 0.5},
-        ["admission.learning_rate.schedule: 'cosine'", "inverse_time, constant"],
+        {"schedule": "cosin", "initial": 0.5},
+        ["admission.learning_rate.schedule: 'cosin'", "constant, inverse_time"],
     ),
     (f"{ADMISSION}.learning_rate.initial", 0, ["learning_rate.initial: 0", "above 0"]),
     (f"{ADMISSION}.model.features", [], ["admission.model.features: []", "at least 1 entries"]),

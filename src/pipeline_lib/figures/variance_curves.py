@@ -38,8 +38,8 @@ def draw(
     at none, the estimates are the line. The stochastic gradient's estimator is ``sample`` in the
     first case, as in the paper, and else the more precise ``rao_blackwell``. A batch size at which
     runs diverged has no curve but a note. An estimate without an interval has no bar or band, and a
-    note says how many runs one takes. The axis counts from 1, as the learning rates of Appendix B do,
-    because it is logarithmic.
+    note says how many runs one takes. The axis counts from 1, as the learning rates of Appendix B
+    do, because it is logarithmic.
     """
     variance = variance[(variance["tensor"] == tensor) & (variance["init"] == init)]
     theory = theory[(theory["tensor"] == tensor) & (theory["init"] == init)]
