@@ -16,7 +16,9 @@ EXPECTED = "'package.module:name'"
 _USED = {"pipeline_lib", "torch", "torchvision", "transformers", "numpy", "scipy", "pandas",
          "pyarrow", "numba", "safetensors", "pydantic", "matplotlib", "seaborn", "psutil", "tqdm",
          "yaml", "snakemake"}  # fmt: skip
-_PATTERN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+REFERENCE = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$"
+"""What a reference looks like, as a regular expression."""
+_PATTERN = re.compile(REFERENCE)
 
 
 def check_reference(where: str, reference: str) -> None:

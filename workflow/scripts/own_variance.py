@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_provenance, read_table
+from pipeline_lib.figures.exact import read_theory, with_reason
 from pipeline_lib.figures.gradient_variance import draw
 from pipeline_lib.figures.numbers import scale_note
 from pipeline_lib.figures.style import save_figure
@@ -17,13 +18,13 @@ with job_log(snakemake.log[0]):
         **params.length,
         "training examples": provenance["n_rows"],
     }
-    note = f"{snakemake.wildcards.experiment}: " + scale_note(
-        {what: (number, number) for what, number in numbers.items() if number}
-    )
+    scale = scale_note({what: (number, number) for what, number in numbers.items() if number})
+    note = with_reason(f"{snakemake.wildcards.experiment}: {scale}", params.uncovered)
     loss = provenance.get("loss", MEAN)
     figure = draw(
         read_table(path, "variance"),
         params.confidence_level,
         note if loss == MEAN else f"{note}\nloss: {loss}",
+        theory=read_theory(snakemake.input.theory),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -83,9 +83,10 @@ def _told(error: ValidationError, values: Any, schema: Mapping[str, Any], place:
     first = min(details, key=lambda one: _order(one, values))
     path = _path(first, values)
     where, kind, context = place(path), first["type"], first.get("ctx", {})
+    if kind == "told":
+        return f"config: {where}{first['msg']}"
     if kind in _UNKNOWN:
-        forms = _forms(_fragment(schema, path[:-1], schema), schema)
-        known = [key for form in forms for key in form.get("properties", {})]
+        known = _keys(_fragment(schema, path[:-1], schema), _at(values, path[:-1]), schema)
         return unknown_key(where, path[-1], known)
     if kind in _MISSING:
         return f"config: {where}: missing; it is required"
@@ -159,9 +160,26 @@ def _forms(fragment: Mapping[str, Any], root: Mapping[str, Any]) -> list[Mapping
     """The alternatives of a fragment, references resolved."""
     if "$ref" in fragment:
         return _forms(root["$defs"][fragment["$ref"].rsplit("/", 1)[1]], root)
-    if "anyOf" in fragment:
-        return [form for one in fragment["anyOf"] for form in _forms(one, root)]
+    for several in ("anyOf", "oneOf"):
+        if several in fragment:
+            return [form for one in fragment[several] for form in _forms(one, root)]
     return [fragment]
+
+
+def _keys(fragment: Mapping[str, Any], value: Any, root: Mapping[str, Any]) -> list[str]:
+    """The keys of a section; of several the one whose `kind` is that of ``value``."""
+    for form in _forms(fragment, root):
+        properties: Mapping[str, Any] = form.get("properties", {})
+        kind = properties.get("kind", {}).get("const")
+        if kind is None or kind == value.get("kind"):
+            return list(properties)
+    return []
+
+
+def _at(values: Any, path: Path) -> Any:
+    for part in path:
+        values = values[part]
+    return values
 
 
 def _types(fragment: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:

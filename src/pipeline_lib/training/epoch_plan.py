@@ -9,8 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline_lib.sampling.epochs import EpochSampler, Integers, LastBatch
+from pipeline_lib.sampling.names import Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.experiment import EpochExperiment
+from pipeline_lib.study.optimizers import PLAIN_SGD, Optimizer
+from pipeline_lib.study.settings import Clipping
 from pipeline_lib.training.labelled import Examples
 from pipeline_lib.training.trees import Tree, device_of, n_rows, on_device
 
@@ -65,6 +68,9 @@ class EpochPlan:
         evaluated_epochs: by split, after how many epochs it is evaluated; 0 is before training.
         last_batch: whether the short mini-batch at the end of an epoch is kept.
         chunk: examples evaluated at once.
+        sampling: how mini-batches are drawn, one of `pipeline_lib.sampling.names.FINITE`.
+        optimizer, clipping: what becomes of a gradient; plain SGD if nothing is said.
+        per_tensor: whether the gradient of each tensor is summarised, or of all together only.
     """
 
     learning_rates: LearningRates
@@ -76,6 +82,10 @@ class EpochPlan:
     evaluated_epochs: Mapping[str, Collection[int]]
     last_batch: LastBatch = "keep"
     chunk: int = 1000
+    sampling: Sampling = "epochs"
+    optimizer: Optimizer = PLAIN_SGD
+    clipping: Clipping | None = None
+    per_tensor: bool = True
 
     @classmethod
     def of(cls, block: Block, n: int, chunk: int) -> Self:
@@ -85,8 +95,8 @@ class EpochPlan:
         """
         experiment, b = block.experiment, block.batch_size
         assert isinstance(experiment, EpochExperiment)
-        stream, last_batch = block.stream(), experiment.last_batch
-        sampler = EpochSampler(n, b, block.n_replicas, stream, last_batch)
+        stream, last_batch, sampling = block.stream(), experiment.last_batch, experiment.sampled
+        sampler = EpochSampler(n, b, block.n_replicas, stream, last_batch, sampling=sampling)
         return cls(
             experiment.learning_rate.values(experiment.epochs * sampler.steps_per_epoch),
             b,
@@ -97,6 +107,9 @@ class EpochPlan:
             experiment.evaluated_epochs(),
             last_batch,
             chunk,
+            sampling,
+            experiment.optimizer,
+            experiment.clipping,
         )
 
     def rate(self, step: int) -> float:
@@ -107,7 +120,13 @@ class EpochPlan:
     def sampler(self, n: int, replicas: range) -> EpochSampler:
         """The mini-batches of ``replicas``, by number within the block, from n examples."""
         return EpochSampler(
-            n, self.batch_size, len(replicas), self.stream, self.last_batch, replicas.start
+            n,
+            self.batch_size,
+            len(replicas),
+            self.stream,
+            self.last_batch,
+            replicas.start,
+            self.sampling,
         )
 
     def check(self, data: EpochData) -> None:

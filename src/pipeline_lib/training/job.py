@@ -37,7 +37,7 @@ def train_to_files(block: Block, files: BlockFiles, code: str, checkpoint_every_
     """
     model, hardware = block.experiment.model, block.hardware
     data = model.load(block.experiment, files.sources)
-    backend = model.backend(hardware.device)
+    backend = model.backend(block.experiment, hardware.device)
     provenance = {
         "source": data.source,
         "data_sha256": data.sha256,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -106,35 +106,45 @@ class LabelledStack(EvaluatedStack, Protocol):
     """R replicas in lock-step, trained on mini-batches of labelled examples."""
 
     def gradients(self, batch: LabelledBatch) -> Mapping[str, Tensor]:
-        """Gradients of the mean loss over each replica's batch, (R, *shape)."""
+        """Gradients of the mean loss over each replica's batch, (R, *shape).
+
+        They may be changed, and the next call may overwrite them.
+        """
         ...
 
-    def descend(self, batch: LabelledBatch, learning_rate: float) -> None:
-        """One step of SGD, ``w <- w - learning_rate * gradient``."""
-        ...
 
-    def descend_through(
-        self, batches: Sequence[LabelledBatch], learning_rates: Sequence[float]
-    ) -> None:
-        """One step after the other, each with its batch and learning rate."""
+class BatchResult(NamedTuple):
+    """Gradients (R, *shape) by name of the mean loss over each replica's mini-batch, that loss
+    (R,) and the number of its wrong labels (R,), float64, all with dropout."""
+
+    gradients: dict[str, Tensor]
+    loss: Tensor
+    wrong: Tensor
+
+
+@runtime_checkable
+class SteppedStack(EvaluatedStack, Protocol):
+    """A stack whose gradients depend on the step, through random layers, and come with losses."""
+
+    def gradients_at(self, step: int, batch: LabelledBatch) -> BatchResult:
+        """Gradients and their losses; the next call may overwrite them."""
         ...
 
 
 @runtime_checkable
-class OwnUpdate(Protocol):
-    """A stack with an update of its own, such as Adam's, in place of ``w <- w - rate * gradient``.
+class FusedStack(Protocol):
+    """A stack that makes steps of plain SGD without its gradients at hand."""
 
-    Its `descend` updates in the same way.
-    """
-
-    def update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
-        """Update the weights by their gradients, (R, *shape)."""
+    def descend_through(
+        self, batches: Sequence[LabelledBatch], learning_rates: Sequence[float]
+    ) -> None:
+        """One step ``w <- w - rate * gradient`` after the other, each with its batch and rate."""
         ...
 
 
 @runtime_checkable
 class OwnState(Protocol):
-    """A stack whose next steps depend on more than its parameters, such as Adam's moments."""
+    """What goes on from more than the parameters, such as a stack with random layers."""
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as a `artifacts.checkpoint.State`, without the parameters."""

@@ -5,7 +5,7 @@ holds what vmap cannot take. Hand-derived stacks such as `pipeline_lib.models.pe
 are faster.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -110,20 +110,9 @@ class ModuleReplicas:
         return gradients
 
     def descend(self, batch: LabelledBatch, learning_rate: float) -> None:
-        """One step, of SGD unless a subclass has another `update`."""
-        self.update(self.gradients(batch), learning_rate)
-
-    def update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
-        """``parameters -= learning_rate * gradients``."""
-        for name, gradient in gradients.items():
+        """One step of plain SGD."""
+        for name, gradient in self.gradients(batch).items():
             self.parameters[name].sub_(gradient, alpha=learning_rate)
-
-    def descend_through(
-        self, batches: Sequence[LabelledBatch], learning_rates: Sequence[float]
-    ) -> None:
-        """One step after the other, each with its batch and learning rate."""
-        for batch, learning_rate in zip(batches, learning_rates, strict=True):
-            self.descend(batch, learning_rate)
 
     @torch.no_grad()
     def evaluate(

@@ -1,10 +1,8 @@
-"""One training block of any torch module on labelled examples, in epochs, by SGD or Adam."""
+"""One training block of any torch module on labelled examples, in epochs."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +12,8 @@ from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.imports import one_line
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.study.block import CPU, Hardware
-from pipeline_lib.study.settings import Optimizer
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
+from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.labelled import Examples, GivenBatch
 from pipeline_lib.training.memory import most_that_fit
 from pipeline_lib.training.module_stack import ModuleReplicas
@@ -29,50 +27,11 @@ from pipeline_lib.training.objective import (
     call_arguments,
     scores_of,
 )
-from pipeline_lib.training.optim import AdamW
-from pipeline_lib.training.sgd_epochs import epoch_block
 from pipeline_lib.training.trees import Tree, copied, leaves, mapped, n_rows, on_device, rows
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 100  # examples evaluated at once, or b of them if that is more
-
-
-@dataclass(frozen=True)
-class _How:
-    """Whether all replicas are trained at once, and whether by Adam."""
-
-    vectorised: bool
-    adam: bool
-
-
-class AdamReplicas(ModuleReplicas):
-    """`ModuleReplicas` under Adam (Kingma & Ba, 2015) with betas 0.9 and 0.999."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        loss: Loss | Objective,
-        n_replicas: int,
-        device: torch.device | str | None = None,
-        vectorised: bool = True,
-        epsilon: float = 1e-8,
-    ) -> None:
-        super().__init__(module, loss, n_replicas, device, vectorised)
-        self._adam = AdamW(self.parameters, eps=epsilon)
-
-    def update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
-        """One step of Adam with these gradients, (R, *shape) a parameter."""
-        self._adam.step(gradients, learning_rate)
-
-    def state(self) -> dict[str, Any]:
-        """Adam's moments, and the state of random layers."""
-        return super().state() | {"adam": self._adam.state()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        super().restore(state)
-        self._adam.restore(state["adam"])
 
 
 def chunk_of(batch_size: int, kind: LossKind = MEAN) -> int:
@@ -85,7 +44,6 @@ def module_block(
     loss: Loss | Objective,
     sets: Mapping[str, Examples],
     plan: EpochPlan,
-    optimizer: Optimizer | None = None,
     hardware: Hardware = CPU,
     checkpoint: Checkpoint | None = None,
 ) -> BlockTables:
@@ -98,28 +56,22 @@ def module_block(
             and, as all others, evaluated after the epochs that ``plan`` names.
         plan: its stream also seeds random layers. Draws of the latter depend on how many replicas
             are trained at once.
-        optimizer: plain SGD if None.
         hardware: its threads are those of torch's operations on CPU. Apart from rounding no value
             depends on them.
-        checkpoint: as of `pipeline_lib.training.sgd_epochs.epoch_block`. Random layers go on bit
+        checkpoint: as of `pipeline_lib.training.epochs.epoch_block`. Random layers go on bit
             for bit where they draw from torch's own generators.
 
     The loss is the mean over a mini-batch, its gradient the recorded one, whatever the optimiser.
     Raises ConfigError if not even two replicas fit the memory.
     """
     device = hardware.device
-    how = _How(
-        vectorised=can_vectorise(module, loss, sets["training"], device, plan.batch_size),
-        adam=optimizer is not None and optimizer.kind == "adam",
-    )
+    vectorised = can_vectorise(module, loss, sets["training"], device, plan.batch_size)
     function = loss.loss if isinstance(loss, Objective) else loss
-    size = _bytes_of(module, function, sets, plan, how)
+    size = _bytes_of(module, function, sets, plan, vectorised)
     at_once = most_that_fit(size, plan.n_replicas, device, f"b = {plan.batch_size}")
 
-    def stack(replicas: int) -> ModuleReplicas:
-        if optimizer is not None and how.adam:
-            return AdamReplicas(module, loss, replicas, device, how.vectorised, optimizer.epsilon)
-        return ModuleReplicas(module, loss, replicas, device, how.vectorised)
+    def stack(replicas: range) -> ModuleReplicas:
+        return ModuleReplicas(module, loss, len(replicas), device, vectorised)
 
     data = EpochData.on(device, *sets["training"], sets)
     with _threads(hardware.threads), _own_random_state(device):
@@ -196,21 +148,22 @@ def bytes_kept(module: nn.Module, loss: Loss, x: Tree, y: Tree) -> int:
 
 
 def _bytes_of(
-    module: nn.Module, loss: Loss, sets: Mapping[str, Examples], plan: EpochPlan, how: _How
+    module: nn.Module, loss: Loss, sets: Mapping[str, Examples], plan: EpochPlan, vectorised: bool
 ) -> Callable[[int], int]:
     """How many bytes that many replicas take.
 
-    A replica has its weights, their gradient and two temporaries of it, Adam's two moments and its
-    order of the examples; its batch and twice what a forward pass keeps, or that of an evaluation.
+    A replica has its weights, their gradient and two temporaries of it, what its optimiser keeps
+    and its order of the examples; its batch and twice what a forward pass keeps, or that of an
+    evaluation.
     """
     x, y = (on_device(rows(part, slice(plan.batch_size)), "cpu") for part in sets["training"])
     examples = sum(_bytes(part) for of_split in sets.values() for part in of_split)
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
     kept = bytes_kept(copy_of(module), loss, x, y)
     batch = _bytes(x) + _bytes(y) + 2 * kept * max(1, -(-plan.chunk // plan.batch_size))
-    each = weights * (6 if how.adam else 4) + 8 * n_rows(sets["training"][1])
+    each = weights * (4 + plan.optimizer.kept) + 8 * n_rows(sets["training"][1])
     shared = examples
-    if how.vectorised:
+    if vectorised:
         each += batch
     else:
         shared += batch

@@ -16,9 +16,11 @@ from pipeline_lib.imports import (
     refuse_missing,
     source_files,
 )
+from pipeline_lib.sampling.names import FINITE, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.experiment import EpochExperiment, Experiment
 from pipeline_lib.study.model import Model, TrainingData, Weights
+from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import Text, section
 
 if TYPE_CHECKING:
@@ -78,7 +80,9 @@ class OwnModule(Model):
         "metric",
         "batch_norm",
     )
-    optimizers: ClassVar[tuple[str, ...]] = ("sgd", "adam")
+    samplings: ClassVar[tuple[Sampling, ...]] = FINITE
+    optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
+    clips: ClassVar[bool] = True
     needs_scale: ClassVar[bool] = False
     draws_with_own_code: ClassVar[bool] = True
 
@@ -172,7 +176,6 @@ class OwnModule(Model):
             objective,
             examples.sets,
             EpochPlan.of(block, examples.n, chunk_of(block.batch_size, objective.kind)),
-            experiment.optimizer,
             block.hardware,
             checkpoint,
         )
