@@ -448,3 +448,53 @@ def test_a_file_that_is_read_and_not_followed_is_named_in_the_log(tmp_path, capl
     listed = {"arguments": arguments, "depends_on": [str(path)]}
     trained(experiment("plain", CROSS_ENTROPY, "from_a_file", **listed))
     assert "dataset reads" not in caplog.text
+
+
+OPTIMIZERS = {
+    "momentum": (
+        {"kind": "sgd", "momentum": 0.9, "weight_decay": 0.0005},
+        lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=0.0005),
+    ),
+    "adamw": (
+        {"kind": "adamw", "weight_decay": 0.01},
+        lambda p: torch.optim.AdamW(p, 0.05, weight_decay=0.01),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_after_the_first_are_those_of_torch_optim(name: str) -> None:
+    settings, make_optimizer = OPTIMIZERS[name]
+    tables, _, weights, block = trained(
+        experiment("Recurrent", "torch.nn:MSELoss", "sequences", {"optimizer": settings})
+    )
+    (x, y), _ = own_cases.sequences()
+    gradients = []
+    for row in EpochSampler(32, 4, 6, block.stream()).order(0):
+        module = with_weights(own_cases.Recurrent(), weights)
+        optimizer = make_optimizer(module.parameters())
+        steps = []
+        for step in range(3):
+            chosen = row[4 * step : 4 * step + 4]
+            optimizer.zero_grad()
+            functional.mse_loss(module(taken(x, chosen)), taken(y, chosen)).backward()
+            steps.append(torch.cat([p.grad.flatten().clone() for p in module.parameters()]))
+            optimizer.step()
+        gradients.append(torch.stack(steps).numpy())
+    expected = np.var(gradients, axis=0, ddof=1).sum(axis=1)
+    rows = tables.statistics[tables.statistics["tensor"] == ALL].sort_values("step")
+    assert_allclose(rows["contribution_mean"].iloc[:3], expected, rtol=1e-6)
+
+
+def test_a_rate_in_scientific_notation_is_a_number_and_a_cosine_a_schedule() -> None:
+    """YAML reads 1e-3, which has no point, as text."""
+    rate = {"learning_rate": yaml.safe_load("{schedule: cosine, initial: 1e-3}")}
+    of = experiment("plain", CROSS_ENTROPY, "labelled", rate)
+    assert of.learning_rate.initial == 0.001
+    assert variance_at_0(trained(of)[0]) > 0
+
+
+def test_clipping_as_part_of_the_optimizer_is_told_where_it_belongs() -> None:
+    changes = {"optimizer": {"kind": "sgd", "clip_norm": 1.0}}
+    with pytest.raises(ConfigError, match=r"optimizer.clip_norm: unknown key.*clipping: \{norm"):
+        experiment("plain", CROSS_ENTROPY, "labelled", changes)

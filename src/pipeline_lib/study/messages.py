@@ -22,6 +22,11 @@ _BOUNDS = {
     "too_short": ("min_length", "at least {} entries"),
     "string_pattern_mismatch": ("pattern", "text matching {}"),
 }
+# Keys that people look for in another section.
+_ELSEWHERE = {
+    "clip_norm": "; clipping is a key of the experiment: clipping: {norm: 1.0, of: whole}",
+    "max_norm": "; clipping is a key of the experiment: clipping: {norm: 1.0, of: whole}",
+}
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden", "invalid_key")
 _MISSING = ("missing", "missing_argument")
 
@@ -69,6 +74,7 @@ def unknown_key(where: str, key: object, allowed: Sequence[str]) -> str:
     """The line for a key that is not known, with the nearest one that is."""
     close = difflib.get_close_matches(str(key), allowed, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
+    hint = _ELSEWHERE.get(str(key), hint)
     return f"config: {where}: unknown key; allowed: {', '.join(allowed)}{hint}"
 
 

@@ -129,7 +129,7 @@ class OwnModule(Model):
             self._loss(experiment),
             data,
             experiment.batch_sizes,
-            experiment.last_batch,
+            experiment.last_batch if experiment.sampled == "epochs" else "drop",
             self._metric(experiment),
         )
         log.info("loss: %s", objective.kind)
