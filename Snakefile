@@ -32,7 +32,7 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-# What was wrong comes last, below all that Snakemake says of the jobs that failed.
+# What was wrong comes below all that Snakemake says of the jobs that failed.
 onerror:
     for line in errors_told(map(Path, log)):
         print(line, file=sys.stderr)
