@@ -8,7 +8,11 @@
 #     metrics/{e}.parquet                                          losses and errors over runs
 #     verdicts/{e}.parquet, .md                                    order of an own experiment
 #     theory/{e}.parquet, {e}_loss.parquet, {e}_polynomial.parquet exact values
+#     theory/{e}_precision.parquet, {e}_limits.parquet             runs needed; large t
+#     theory/{e}_test_loss.parquet                                 expected loss on held-out rows
 #     theory/scalar_network*.parquet                               the network of one unit a layer
+#     theory/networks*.parquet, b0_counterexample.parquet          linear networks of several depths
+#     theory/equal_epochs.parquet, sampling_schemes.parquet        other ways of drawing mini-batches
 #     heavy_tails/estimates.parquet, repeats.parquet               its estimates against exact values
 #     fits/{e}.parquet, {e}_curves.parquet                         polynomial fits
 #     claims.parquet, claims.md                                    verdict on every claim
@@ -77,10 +81,20 @@ rule all:
         (
             [
                 f"{RESULTS}/theory/scalar_network_degrees.parquet",
+                f"{RESULTS}/theory/networks_degrees.parquet",
+                f"{RESULTS}/theory/admission_limits.parquet",
+                f"{RESULTS}/theory/admission_test_loss.parquet",
+                f"{RESULTS}/figures/equal_epochs.png",
+                f"{RESULTS}/figures/sampling_schemes.png",
+                f"{RESULTS}/figures/b0_counterexample.png",
                 f"{RESULTS}/claims.md",
             ]
             if study.builds_everything
             else []
+        ),
+        expand(
+            f"{RESULTS}/theory/{{experiment}}_precision.parquet",
+            experiment=chosen(REGRESSIONS),
         ),
 
 
@@ -91,6 +105,7 @@ include: "workflow/rules/theory.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/fit.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/exact_figures.smk"
 include: "workflow/rules/own.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/plan.smk"

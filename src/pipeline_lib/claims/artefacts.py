@@ -9,19 +9,23 @@ from pipeline_lib.study.study import Study
 _ALWAYS = {
     "theory/scalar_network_degrees": "scalar_degrees",
     "heavy_tails/repeats": "heavy_tails_repeats",
+    "theory/networks_degrees": "network_degrees",
+    "theory/b0_counterexample": "b0_counterexample",
 }
 # ... and for an experiment of the paper, if one of that name and kind of model is configured.
 _OF_EXPERIMENT: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("admission", "linear_regression"): {
         "variance/admission": "variance",
         "theory/admission": "theory",
+        "theory/admission_test_loss": "test_loss",
+        "theory/equal_epochs": "equal_epochs",
     },
     ("admission_sweep", "linear_regression"): {"variance/admission_sweep": "variance"},
     ("teacher_student", "linear_network"): {
         "variance/teacher_student": "variance",
         "theory/teacher_student": "theory",
     },
-    ("mnist", "perceptron"): {"metrics/mnist": "metric_summary"},
+    ("mnist", "perceptron"): {"metrics/mnist": "metric_summary", "variance/mnist": "variance"},
     ("mnist_inits", "perceptron"): {"variance/mnist_inits": "variance"},
     ("yelp", "transformer"): {
         "variance/yelp": "variance",

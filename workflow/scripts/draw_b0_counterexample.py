@@ -1,0 +1,13 @@
+"""Draw the variances of the network at which the order in b fails."""
+
+from pathlib import Path
+
+from pipeline_lib.artifacts.files import read_table
+from pipeline_lib.figures.b0_counterexample import draw
+from pipeline_lib.figures.style import save_figure
+from pipeline_lib.logs import job_log
+
+with job_log(snakemake.log[0]):
+    table = read_table(Path(snakemake.input.table), "b0_counterexample")
+    figure = draw(table, snakemake.params.runs, snakemake.params.confidence_level)
+    save_figure(figure, [Path(path) for path in snakemake.output])
