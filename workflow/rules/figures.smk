@@ -51,7 +51,7 @@ rule fig1a:
     """Figure 1a: variance of both gradients against the iteration, linear regression."""
     input:
         variance=f"{RESULTS}/variance/admission.parquet",
-        theory=f"{RESULTS}/theory/admission.parquet",
+        theory=theory_of("admission"),
     output:
         figure("fig1a", "1 Linear regression"),
     log:
@@ -62,6 +62,7 @@ rule fig1a:
         "../../envs/pipeline.yaml"
     params:
         runs=study.experiments["admission"].runs,
+        uncovered=uncovered("admission"),
         paper_runs=study.at_paper_scale["admission"].runs,
         paper_rows=FULL_ROWS,
         iterations=study.experiments["admission"].iterations,
@@ -101,7 +102,7 @@ rule fig2a:
     """Figure 2a: variance of the gradient of W1 against the iteration, two-layer network."""
     input:
         variance=f"{RESULTS}/variance/teacher_student.parquet",
-        theory=f"{RESULTS}/theory/teacher_student.parquet",
+        theory=theory_of("teacher_student"),
     output:
         figure("fig2a", "2 Two-layer linear network", caption="fig2"),
     log:
@@ -112,6 +113,7 @@ rule fig2a:
         "../../envs/pipeline.yaml"
     params:
         runs=study.experiments["teacher_student"].runs,
+        uncovered=uncovered("teacher_student"),
         iterations=study.experiments["teacher_student"].iterations,
         paper_runs=study.at_paper_scale["teacher_student"].runs,
         paper_rows=None,  # samples are drawn, there is no table
@@ -283,7 +285,7 @@ rule fig5a:
         reviews=reviews_used,
         model=study.experiments["yelp"].training()["model"],
         learning_rate=number(study.experiments["yelp"].learning_rate.initial),
-        clip_norm=study.experiments["yelp"].optimizer.clip_norm,
+        updates=updates_of("yelp"),
         of_the_paper=study.experiments["yelp"].training()
         == study.at_paper_scale["yelp"].training(),
         confidence_level=study.confidence_level,

@@ -8,6 +8,7 @@ localrules:
     exact_moments,
     exact_polynomial,
     exact_two_layer,
+    exact_initial,
     scalar_theory,
     exact_precision,
     exact_limits,
@@ -31,12 +32,13 @@ rule exact_moments:
     benchmark:
         f"{BENCHMARKS}/theory/{{experiment}}.tsv"
     wildcard_constraints:
-        experiment=any_of(REGRESSIONS),
+        experiment=any_of(name for name in REGRESSIONS if name in WITH_THEORY),
     conda:
         "../../envs/pipeline.yaml"
     params:
         features=features_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
+        sampling=lambda wildcards: experiment_of(wildcards).sampled,
     script:
         "../scripts/exact_moments.py"
 
@@ -85,6 +87,26 @@ rule exact_two_layer:
         batch_sizes=list(range(1, 513)),
     script:
         "../scripts/exact_two_layer.py"
+
+
+rule exact_initial:
+    """Variance of any other linear network at t = 0, for every b."""
+    input:
+        weights=weights_of,
+    output:
+        f"{RESULTS}/theory/{{experiment}}.parquet",
+    log:
+        f"{LOGS}/theory/{{experiment}}.log",
+    benchmark:
+        f"{BENCHMARKS}/theory/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(name for name in NETWORKS if name not in TWO_LAYERS),
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        batch_sizes=list(range(1, 513)),
+    script:
+        "../scripts/exact_initial.py"
 
 
 rule scalar_theory:

@@ -15,7 +15,8 @@ with job_log(snakemake.log[0]):
     }
     table = variance_table(read_blocks(files, expected), snakemake.params.confidence_level)
     first = read_provenance(paths[0])
-    shared = {key: first[key] for key in ("source", "data_sha256", "n_rows", "backend")}
+    keys = ("source", "data_sha256", "n_rows", "backend", "loss", "labels")
+    shared = {key: first[key] for key in keys if key in first}
     provenance = {**expected, **shared}
     write_table(
         Path(snakemake.output.efficiency), efficiency_table(table), "efficiency", provenance

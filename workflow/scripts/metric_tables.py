@@ -15,5 +15,6 @@ with job_log(snakemake.log[0]):
     }
     table = metric_summary(read_metrics(files, expected), snakemake.params.confidence_level)
     first = read_provenance(paths[0])
-    shared = {key: first[key] for key in ("source", "data_sha256", "n_rows", "backend")}
+    keys = ("source", "data_sha256", "n_rows", "backend", "loss", "labels")
+    shared = {key: first[key] for key in keys if key in first}
     write_table(Path(snakemake.output[0]), table, "metric_summary", {**expected, **shared})
