@@ -94,7 +94,7 @@ rule all:
         ),
         expand(
             f"{RESULTS}/theory/{{experiment}}_precision.parquet",
-            experiment=chosen(REGRESSIONS),
+            experiment=chosen(DRAWN_FRESH),
         ),
 
 

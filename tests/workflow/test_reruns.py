@@ -97,7 +97,7 @@ def test_cosmetic_edits_of_every_file_and_new_modification_times_rerun_nothing(
         ("estimation/statistics", TRAINING | {"aggregate_variance", "claims"},
          WEIGHTS | THEORY | RAW_DATA | {"heavy_tails"}),
         ("training/replica_moments", TRAINING | {"aggregate_variance"}, WEIGHTS | THEORY),
-        ("training/adam_epochs", TRANSFORMER | {"fig5a"}, TRAINING - TRANSFORMER),
+        ("training/dropout_stack", TRANSFORMER, TRAINING - TRANSFORMER),
         ("models/linear_regression/kernel", REGRESSION, (TRAINING - REGRESSION) | THEORY),
         ("models/linear_network/two_layer", TWO_LAYERS, (TRAINING - TWO_LAYERS) | WEIGHTS),
         ("data/admissions", REGRESSION | {"prepare_admissions", "exact_moments"},

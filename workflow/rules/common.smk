@@ -92,6 +92,11 @@ REGRESSIONS, NETWORKS, TRANSFORMERS = map(
 )
 # Those that the exact theory covers. All others have estimates alone.
 WITH_THEORY = [name for name in REGRESSIONS + NETWORKS if not uncovered(name)]
+DRAWN_FRESH = [
+    name
+    for name in REGRESSIONS
+    if name in WITH_THEORY and study.experiments[name].sampled == "fresh"
+]
 # Linear networks whose first step is covered, too.
 TWO_LAYERS = [
     name

@@ -161,7 +161,7 @@ rule exact_precision:
     benchmark:
         f"{BENCHMARKS}/theory/{{experiment}}_precision.tsv"
     wildcard_constraints:
-        experiment=any_of(REGRESSIONS),
+        experiment=any_of(DRAWN_FRESH),
     conda:
         "../../envs/pipeline.yaml"
     params:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline_lib.artifacts.files import read_provenance, write_table
+from pipeline_lib.artifacts.weights import read_weights
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.logs import job_log
-from pipeline_lib.models.initial_weights import read_weights
 from pipeline_lib.theory.regression_fourth import log_steps
 from pipeline_lib.theory.regression_moments import Optimiser, RegressionProblem
 from pipeline_lib.theory.regression_tables import Training, losses_table, split_rows

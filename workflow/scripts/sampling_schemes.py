@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_provenance, write_table
+from pipeline_lib.artifacts.weights import read_weights
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.logs import job_log
-from pipeline_lib.models.initial_weights import read_weights
 from pipeline_lib.theory.regression_moments import RegressionProblem
 from pipeline_lib.theory.scheme_tables import SchemeRuns, sampling_schemes_table
 
