@@ -1,5 +1,7 @@
 """Tables of raw data."""
 
+import pyarrow as pa
+
 from pipeline_lib.artifacts.tables.columns import (
     CATEGORY,
     FLOAT,
@@ -7,7 +9,6 @@ from pipeline_lib.artifacts.tables.columns import (
     SMALL_INT,
     TEXT,
     column,
-    pa,
     table,
 )
 

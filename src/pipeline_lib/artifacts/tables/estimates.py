@@ -1,7 +1,6 @@
 """Estimates of an experiment: its blocks merged."""
 
 from pipeline_lib.artifacts.tables.columns import (
-    B,
     CATEGORY,
     DOF,
     EPOCH,
@@ -21,6 +20,7 @@ from pipeline_lib.artifacts.tables.columns import (
     STD_ERROR,
     STEP,
     TENSOR,
+    B,
     column,
     table,
 )

@@ -1,7 +1,6 @@
 """Exact values of the configured experiments."""
 
 from pipeline_lib.artifacts.tables.columns import (
-    B,
     BASIS,
     EXACT_VARIANCE,
     FLOAT,
@@ -13,6 +12,7 @@ from pipeline_lib.artifacts.tables.columns import (
     STEP,
     TENSOR,
     TEXT,
+    B,
     column,
     table,
 )

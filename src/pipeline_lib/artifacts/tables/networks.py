@@ -1,7 +1,6 @@
 """Exact values of small linear networks, and what estimates see of them."""
 
 from pipeline_lib.artifacts.tables.columns import (
-    B,
     BOOL,
     CATEGORY,
     ESTIMATED_VARIANCE,
@@ -20,6 +19,7 @@ from pipeline_lib.artifacts.tables.columns import (
     STEP,
     TENSOR,
     TEXT,
+    B,
     column,
     table,
 )

@@ -1,7 +1,8 @@
 """Further exact results on linear regression: precision, limits, test loss, ways of drawing."""
 
+import pyarrow as pa
+
 from pipeline_lib.artifacts.tables.columns import (
-    B,
     CATEGORY,
     EPOCH,
     ESTIMATOR,
@@ -14,8 +15,8 @@ from pipeline_lib.artifacts.tables.columns import (
     SQUARED,
     STD_ERROR,
     STEP,
+    B,
     column,
-    pa,
     table,
 )
 
