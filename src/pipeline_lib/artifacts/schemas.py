@@ -40,9 +40,15 @@ def lead_of(kind: str) -> list[str]:
 
 
 def key_of(kind: str) -> list[str]:
-    """The columns that tell rows apart, those that lead first; rows are sorted by them."""
+    """The columns that tell rows of all files apart, those that lead first."""
     key: list[str] = json.loads(SCHEMAS[kind].metadata[b"key"])
     return key
+
+
+def order_of(kind: str) -> list[str]:
+    """The columns by which the rows of a file are sorted."""
+    order: list[str] = json.loads(SCHEMAS[kind].metadata[b"order"])
+    return order
 
 
 def references_of(kind: str) -> dict[str, list[str]]:

@@ -31,5 +31,6 @@ CLAIMS = {
             column("artefact", TEXT, "Table with the numbers", nullable=True),
         ),
         key=("id",),
+        order=(),
     ),
 }  # fmt: skip

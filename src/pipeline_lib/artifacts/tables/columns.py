@@ -40,13 +40,15 @@ def table(
     *,
     key: Sequence[str],
     lead: Sequence[str] = (),
+    order: Sequence[str] | None = None,
     refers: Mapping[str, Sequence[str]] | None = None,
 ) -> pa.Schema:
     """A table without the columns that lead its rows in the file.
 
     Args:
         path: of its files, under results/{scale}/; rows of all of them are one data set.
-        key: the columns that tell rows of one file apart, in the order by which rows are sorted.
+        key: the columns that tell rows of one file apart.
+        order: those by which its rows are sorted, the key unless given.
         lead: `PER_EXPERIMENT`, `PER_BLOCK`, or nothing: columns that are the same in all rows of
             a file and are put before the others when it is written.
         refers: by table, the columns whose values must all be found there.
@@ -56,6 +58,7 @@ def table(
         "path": path,
         "key": json.dumps([*lead, *key]),
         "lead": json.dumps(list(lead)),
+        "order": json.dumps(list(key if order is None else order)),
         "refers": json.dumps({name: list(names) for name, names in (refers or {}).items()}),
     }
     return pa.schema(list(columns), says)

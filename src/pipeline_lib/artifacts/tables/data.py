@@ -30,6 +30,7 @@ DATA = {
             column("chance_of_admit", FLOAT, "Chance of admission, the target", unit="0 to 1"),
         ),
         key=("serial_no",),
+        order=(),
     ),
     "mnist": table(
         "One row per image of MNIST. mnist_distorted.parquet holds the validation images under "
