@@ -3,14 +3,14 @@
 #   results/{scale}/
 #     data/{dataset}.parquet, .json                                raw data, checked, and its origin
 #     weights/experiment={e}/init={i}.safetensors                  initial weights
-#     runs/experiment={e}/init={i}/b={b}/seed={s}/*.parquet        one training block
-#     variance/{e}.parquet, {e}_efficiency.parquet                 estimates with intervals
+#     runs/{table}/{e}/init_{i}/b_{b}/seed_{s}.parquet             one training block: statistics, ...
+#     variance/{e}.parquet, efficiency/{e}, epoch_variance/{e}     estimates with intervals
 #     metrics/{e}.parquet                                          losses and errors over runs
 #     verdicts/{e}.parquet, .md                                    order of an own experiment
-#     theory/{e}.parquet, {e}_loss.parquet, {e}_polynomial.parquet exact values
-#     theory/scalar_network*.parquet                               the network of one unit a layer
+#     theory/variance/{e}.parquet, loss/{e}, polynomial/{e}        exact values
+#     theory/scalar_variance.parquet, scalar_degrees, ...          the network of one unit a layer
 #     heavy_tails/estimates.parquet, repeats.parquet               its estimates against exact values
-#     fits/{e}.parquet, {e}_curves.parquet                         polynomial fits
+#     fits/{e}.parquet, fitted_curves/{e}.parquet                  polynomial fits
 #     claims.parquet, claims.md                                    verdict on every claim
 #     figures/fig1a.svg, .png ...
 #     pages/claims.html ..., report.html, report.zip               `make report`
@@ -47,11 +47,12 @@ rule all:
         ),
         expand(f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.chosen),
         expand(
-            f"{RESULTS}/theory/{{experiment}}.parquet", experiment=chosen(WITH_THEORY)
+            f"{RESULTS}/theory/variance/{{experiment}}.parquet",
+            experiment=chosen(WITH_THEORY),
         ),
         expand(
             [
-                f"{RESULTS}/theory/{{experiment}}_polynomial.parquet",
+                f"{RESULTS}/theory/polynomial/{{experiment}}.parquet",
                 f"{RESULTS}/fits/{{experiment}}.parquet",
             ],
             experiment=chosen(FITTED),
@@ -70,7 +71,7 @@ rule all:
         ),
         (
             [
-                f"{RESULTS}/theory/scalar_network_degrees.parquet",
+                f"{RESULTS}/theory/scalar_degrees.parquet",
                 f"{RESULTS}/claims.md",
             ]
             if study.builds_everything

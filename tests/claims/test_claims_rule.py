@@ -50,7 +50,7 @@ def always():
     """The tables that do not depend on an experiment."""
     rates = [Fraction(1, 5)] * 2
     return {
-        "theory/scalar_network_degrees": degree_rows(variances(NETWORK, rates, 2)),
+        "theory/scalar_degrees": degree_rows(variances(NETWORK, rates, 2)),
         "heavy_tails/repeats": repeats_table(NETWORK, rates, 2, [1, 2, 4], 1000, 100, 0, 0.95),
     }
 
@@ -64,10 +64,10 @@ def alone(study, always):
 def test_the_needed_tables_are_those_of_what_is_chosen(study):
     every = needed_tables(study)
     assert set(every.values()) <= set(SCHEMAS)
-    assert {"variance/yelp", "variance/yelp_epochs", "fits/admission_sweep"} <= set(every)
+    assert {"variance/yelp", "epoch_variance/yelp", "fits/admission_sweep"} <= set(every)
     assert set(claimed(study)) == set(study.experiments)
     one = dataclasses.replace(study, only=("mnist",))
-    always = {"theory/scalar_network_degrees", "heavy_tails/repeats"}
+    always = {"theory/scalar_degrees", "heavy_tails/repeats"}
     assert set(needed_tables(one)) == {"metrics/mnist", *always}
     sweep = dataclasses.replace(study.experiments["admission_sweep"], polynomial=None)
     unfitted = dataclasses.replace(
@@ -99,7 +99,7 @@ def test_claims_read_their_tables(study, always):
         estimator="sample", std_error=1e-3 * theory["variance"], n_runs=60, reliable=True
     )
     only = dataclasses.replace(study, only=("admission",))
-    tables = always | {"theory/admission": theory, "variance/admission": estimates}
+    tables = always | {"theory/variance/admission": theory, "variance/admission": estimates}
     found = {one.id: one for one in evaluate(only, tables, Regression(x, y, w), rows=9)}
     # of every regression: these data are an instance, which does not confirm
     assert {found[name].verdict for name in ("T4", "H2")} == {"partly"}

@@ -68,19 +68,19 @@ def test_artefacts_of_the_smoke_study_have_their_schemas(smoke, data_dir):
     results = smoke / "results/smoke"
     kinds = {
         "data/admissions.parquet": "admissions",
-        "runs/experiment=admission/init=0/b=4/seed=1/statistics.parquet": "statistics",
-        "runs/experiment=admission/init=0/b=4/seed=1/divergence.parquet": "divergence",
+        "runs/statistics/admission/init_0/b_4/seed_1.parquet": "statistics",
+        "runs/divergence/admission/init_0/b_4/seed_1.parquet": "divergence",
         "variance/admission.parquet": "variance",
         "variance/admission_sweep.parquet": "variance",
-        "theory/admission.parquet": "theory",
-        "theory/admission_loss.parquet": "expected_loss",
-        "theory/admission_sweep_polynomial.parquet": "polynomial",
+        "theory/variance/admission.parquet": "theory",
+        "theory/loss/admission.parquet": "expected_loss",
+        "theory/polynomial/admission_sweep.parquet": "polynomial",
         "fits/admission_sweep.parquet": "fits",
-        "fits/admission_sweep_curves.parquet": "fitted_curves",
+        "fitted_curves/admission_sweep.parquet": "fitted_curves",
     }
     tables = {path: read_table(results / path, kind) for path, kind in kinds.items()}
     empty = [path for path, table in tables.items() if table.empty]
-    assert empty == ["runs/experiment=admission/init=0/b=4/seed=1/divergence.parquet"]
+    assert empty == ["runs/divergence/admission/init_0/b_4/seed_1.parquet"]
     variance = tables["variance/admission.parquet"]
     assert set(variance["b"]) == {4, 64}
     assert set(variance["n_runs"]) == {60}
@@ -187,13 +187,13 @@ def test_editing_a_module_reruns_its_stages_and_touching_it_does_not(
 
 
 def test_same_seed_gives_the_same_values_and_another_seed_does_not(smoke, data_dir):
-    path = "results/smoke/runs/experiment=admission/init=0/b=4/seed=0/statistics.parquet"
+    path = "results/smoke/runs/statistics/admission/init_0/b_4/seed_0.parquet"
     first = read_table(smoke / path, "statistics")
     (smoke / path).unlink()
     arguments = ("--config", "scale=smoke", "--forcerun", "train_block", "--", path)
     assert snakemake(smoke, *arguments, data=data_dir).returncode == 0
     assert read_table(smoke / path, "statistics").equals(first)
-    other = "results/smoke/runs/experiment=admission/init=0/b=4/seed=1/statistics.parquet"
+    other = "results/smoke/runs/statistics/admission/init_0/b_4/seed_1.parquet"
     assert not read_table(smoke / other, "statistics").equals(first)
 
 

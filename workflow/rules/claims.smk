@@ -5,6 +5,19 @@ from pipeline_lib.claims.artefacts import claimed, needed_tables
 CLAIMED = claimed(study)
 
 
+CLAIMS_MADE_WITH = {
+    "config": digest(
+        {name: dataclasses.asdict(one) for name, one in CLAIMED.items()}
+        | {
+            "network": study.scalar_network(),
+            "distortion": dataclasses.asdict(study.distortion),
+        }
+    ),
+    "scale": study.scale,
+    "confidence_level": study.confidence_level,
+}
+
+
 localrules:
     claims,
 
@@ -34,13 +47,6 @@ rule claims:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        settings=digest(
-            {name: dataclasses.asdict(one) for name, one in CLAIMED.items()}
-            | {
-                "network": scalar_settings(),
-                "distortion": dataclasses.asdict(study.distortion),
-                "confidence_level": study.confidence_level,
-            }
-        ),
+        made_with=CLAIMS_MADE_WITH,
     script:
         "../scripts/claims.py"

@@ -25,6 +25,7 @@ from pipeline_lib.models import MODELS
 from pipeline_lib.study.block import block_digest
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.cost import mem_mb, runtime
+from pipeline_lib.study.provenance import made_with, network_settings, of_network
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
@@ -94,7 +95,9 @@ FIGURES = [
     name for name, needed in DRAWN_FROM.items() if chosen(needed) == list(needed)
 ]
 WEIGHTS = f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors"
-BLOCK = f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}"
+# One data set a table. Its rows say which block they are of: no key=value in these paths, which
+# readers would turn into columns of their own.
+BLOCK = f"{RESULTS}/runs/{{table}}/{{{{experiment}}}}/init_{{{{init}}}}/b_{{{{b}}}}/seed_{{{{seed}}}}.parquet"
 # State of a running block. No declared output: what a job declares is deleted when it fails.
 CHECKPOINT = (
     f"{RESULTS}/checkpoints/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.zip"
@@ -105,6 +108,11 @@ FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 def any_of(names):
     """A wildcard constraint: one of ``names``, or nothing if there is none."""
     return "|".join(names) or "(?!)"
+
+
+def block_table(kind):
+    """The path of a block's table, with wildcards."""
+    return BLOCK.format(table=kind)
 
 
 def code_of(script):
@@ -218,10 +226,15 @@ def features_of(wildcards):
     return experiment_of(wildcards).model.features
 
 
-def scalar_settings(*unused):
-    """The settings of the scalar network, as plain values, but for those that a rule leaves alone."""
-    settings = study.scalar_network()
-    return {name: value for name, value in settings.items() if name not in unused}
+def made_with_of(wildcards):
+    """What the tables of the job's experiment are made with, which their readers check."""
+    return made_with(study, wildcards.experiment)
+
+
+def of_scalar_network(simulated):
+    """Parameters of rules on the scalar network: its settings, and what their tables say of them."""
+    settings = network_settings(study, simulated)
+    return {"settings": settings, "made_with": of_network(study, settings)}
 
 
 def weights_of(wildcards):
@@ -257,7 +270,7 @@ def block_keys(wildcards):
 def tables_of(kind, wildcards):
     """One table of every block of the job's experiment, in the order of ``block_keys``."""
     return [
-        f"{BLOCK}/{kind}.parquet".format(
+        block_table(kind).format(
             experiment=wildcards.experiment, init=init, b=b, seed=seed
         )
         for init, b, seed in block_keys(wildcards)

@@ -51,7 +51,7 @@ rule fig1a:
     """Figure 1a: variance of both gradients against the iteration, linear regression."""
     input:
         variance=f"{RESULTS}/variance/admission.parquet",
-        theory=f"{RESULTS}/theory/admission.parquet",
+        theory=f"{RESULTS}/theory/variance/admission.parquet",
     output:
         figure("fig1a", "1 Linear regression"),
     log:
@@ -61,11 +61,11 @@ rule fig1a:
     conda:
         "../../envs/pipeline.yaml"
     params:
+        made_with=made_with(study, "admission"),
         runs=study.experiments["admission"].runs,
         paper_runs=study.at_paper_scale["admission"].runs,
         paper_rows=FULL_ROWS,
         iterations=study.experiments["admission"].iterations,
-        confidence_level=study.confidence_level,
         tensor="all",
         titles=("stochastic gradient", "full gradient"),
     script:
@@ -76,8 +76,8 @@ rule fig1b:
     """Figure 1b: variance against b, fitted and exact polynomials, linear regression."""
     input:
         variance=f"{RESULTS}/variance/admission_sweep.parquet",
-        theory=f"{RESULTS}/theory/admission_sweep.parquet",
-        curves=f"{RESULTS}/fits/admission_sweep_curves.parquet",
+        theory=f"{RESULTS}/theory/variance/admission_sweep.parquet",
+        curves=f"{RESULTS}/fitted_curves/admission_sweep.parquet",
     output:
         figure("fig1b", "1 Linear regression"),
     log:
@@ -87,12 +87,12 @@ rule fig1b:
     conda:
         "../../envs/pipeline.yaml"
     params:
+        made_with=made_with(study, "admission_sweep"),
         runs=study.experiments["admission_sweep"].runs,
         paper_runs=study.at_paper_scale["admission_sweep"].runs,
         paper_rows=FULL_ROWS,
         degree=study.experiments["admission_sweep"].polynomial.degree,
         steps=study.experiments["admission_sweep"].polynomial.steps,
-        confidence_level=study.confidence_level,
     script:
         "../scripts/fig1b.py"
 
@@ -101,7 +101,7 @@ rule fig2a:
     """Figure 2a: variance of the gradient of W1 against the iteration, two-layer network."""
     input:
         variance=f"{RESULTS}/variance/teacher_student.parquet",
-        theory=f"{RESULTS}/theory/teacher_student.parquet",
+        theory=f"{RESULTS}/theory/variance/teacher_student.parquet",
     output:
         figure("fig2a", "2 Two-layer linear network", caption="fig2"),
     log:
@@ -111,11 +111,11 @@ rule fig2a:
     conda:
         "../../envs/pipeline.yaml"
     params:
+        made_with=made_with(study, "teacher_student"),
         runs=study.experiments["teacher_student"].runs,
         iterations=study.experiments["teacher_student"].iterations,
         paper_runs=study.at_paper_scale["teacher_student"].runs,
         paper_rows=None,  # samples are drawn, there is no table
-        confidence_level=study.confidence_level,
         tensor="W1",
         titles=("stochastic gradient of W₁", "population gradient of W₁"),
     script:
@@ -149,9 +149,8 @@ rule draw_heavy_tails:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        settings=scalar_settings("polynomial_max_step"),
-        run_counts=", ".join(map(number, study.heavy_tails.run_counts)),
-        confidence_level=study.confidence_level,
+        **of_scalar_network(simulated=True),
+        run_counts=", ".join(map(number, study.run_counts)),
     script:
         "../scripts/draw_heavy_tails.py"
 
@@ -170,6 +169,7 @@ rule fig3a:
         "../../envs/pipeline.yaml"
     params:
         **scale_of("mnist_inits"),
+        made_with=made_with(study, "mnist_inits"),
         inits=study.experiments["mnist_inits"].initial_weights.count,
         paper_inits=study.at_paper_scale["mnist_inits"].initial_weights.count,
     script:
@@ -190,7 +190,7 @@ rule fig3b:
         "../../envs/pipeline.yaml"
     params:
         **scale_of("mnist"),
-        confidence_level=study.confidence_level,
+        made_with=made_with(study, "mnist"),
         first_epoch=study.experiments["mnist"].distorted_every,
     script:
         "../scripts/accuracy_gap.py"
@@ -210,7 +210,7 @@ rule fig4a:
         "../../envs/pipeline.yaml"
     params:
         **scale_of("mnist"),
-        confidence_level=study.confidence_level,
+        made_with=made_with(study, "mnist"),
         metric="loss",
     script:
         "../scripts/training_curves.py"
@@ -242,7 +242,7 @@ rule fig6:
         "../../envs/pipeline.yaml"
     params:
         **scale_of("mnist"),
-        confidence_level=study.confidence_level,
+        made_with=made_with(study, "mnist"),
     script:
         "../scripts/gradient_variance.py"
 
@@ -268,7 +268,7 @@ rule draw_distortion:
 rule fig5a:
     """Figure 5a: variance of the gradient by epoch, XLNet."""
     input:
-        table=f"{RESULTS}/variance/yelp_epochs.parquet",
+        table=f"{RESULTS}/epoch_variance/yelp.parquet",
         origin=f"{RESULTS}/data/yelp.json",
     output:
         figure("fig5a", reviews_category, caption="fig5"),
@@ -280,13 +280,13 @@ rule fig5a:
         "../../envs/pipeline.yaml"
     params:
         **scale_of("yelp"),
+        made_with=made_with(study, "yelp"),
         reviews=reviews_used,
         model=study.experiments["yelp"].training()["model"],
         learning_rate=number(study.experiments["yelp"].learning_rate.initial),
         clip_norm=study.experiments["yelp"].optimizer.clip_norm,
         of_the_paper=study.experiments["yelp"].training()
         == study.at_paper_scale["yelp"].training(),
-        confidence_level=study.confidence_level,
         panels="variance",
         ylabel="variance, mean of the epoch",
     script:

@@ -28,7 +28,7 @@ rule gradient_variance:
     params:
         runs=lambda wildcards: experiment_of(wildcards).runs,
         length=length_of,
-        confidence_level=study.confidence_level,
+        made_with=made_with_of,
     script:
         "../scripts/own_variance.py"
 
@@ -49,6 +49,6 @@ rule decide_ordering:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        confidence_level=study.confidence_level,
+        made_with=made_with_of,
     script:
         "../scripts/ordering.py"

@@ -14,17 +14,18 @@ rule exact_moments:
         data=data_of,
         weights=weights_of,
     output:
-        variance=f"{RESULTS}/theory/{{experiment}}.parquet",
-        loss=f"{RESULTS}/theory/{{experiment}}_loss.parquet",
+        variance=f"{RESULTS}/theory/variance/{{experiment}}.parquet",
+        loss=f"{RESULTS}/theory/loss/{{experiment}}.parquet",
     log:
-        f"{LOGS}/theory/{{experiment}}.log",
+        f"{LOGS}/theory/variance/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/theory/{{experiment}}.tsv"
+        f"{BENCHMARKS}/theory/variance/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(REGRESSIONS),
     conda:
         "../../envs/pipeline.yaml"
     params:
+        made_with=made_with_of,
         features=features_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
     script:
@@ -37,16 +38,17 @@ rule exact_polynomial:
         data=data_of,
         weights=weights_of,
     output:
-        f"{RESULTS}/theory/{{experiment}}_polynomial.parquet",
+        f"{RESULTS}/theory/polynomial/{{experiment}}.parquet",
     log:
-        f"{LOGS}/theory/{{experiment}}_polynomial.log",
+        f"{LOGS}/theory/polynomial/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/theory/{{experiment}}_polynomial.tsv"
+        f"{BENCHMARKS}/theory/polynomial/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(FITTED),
     conda:
         "../../envs/pipeline.yaml"
     params:
+        made_with=made_with_of,
         features=features_of,
         exact_learning_rates=lambda wildcards: experiment_of(
             wildcards
@@ -61,16 +63,17 @@ rule exact_two_layer:
     input:
         weights=weights_of,
     output:
-        f"{RESULTS}/theory/{{experiment}}.parquet",
+        f"{RESULTS}/theory/variance/{{experiment}}.parquet",
     log:
-        f"{LOGS}/theory/{{experiment}}.log",
+        f"{LOGS}/theory/variance/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/theory/{{experiment}}.tsv"
+        f"{BENCHMARKS}/theory/variance/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(TWO_LAYERS),
     conda:
         "../../envs/pipeline.yaml"
     params:
+        made_with=made_with_of,
         learning_rate=lambda wildcards: experiment_of(wildcards).learning_rates()[0],
         batch_sizes=list(range(1, 513)),
     script:
@@ -80,9 +83,9 @@ rule exact_two_layer:
 rule scalar_theory:
     """Polynomials in 1/b, their degrees and b_0 for the scalar two-layer network, exactly."""
     output:
-        polynomial=f"{RESULTS}/theory/scalar_network_polynomial.parquet",
-        degrees=f"{RESULTS}/theory/scalar_network_degrees.parquet",
-        variance=f"{RESULTS}/theory/scalar_network.parquet",
+        polynomial=f"{RESULTS}/theory/scalar_polynomial.parquet",
+        degrees=f"{RESULTS}/theory/scalar_degrees.parquet",
+        variance=f"{RESULTS}/theory/scalar_variance.parquet",
     log:
         f"{LOGS}/theory/scalar_network.log",
     benchmark:
@@ -90,7 +93,7 @@ rule scalar_theory:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        settings=scalar_settings("run_counts", "repeats", "max_step"),
+        **of_scalar_network(simulated=False),
     script:
         "../scripts/scalar_theory.py"
 
@@ -110,8 +113,7 @@ rule heavy_tails:
         mem_mb=lambda wildcards, attempt: 1000 * 2 ** (attempt - 1),
         runtime=lambda wildcards, attempt: 10 * 2 ** (attempt - 1),
     params:
-        settings=scalar_settings("polynomial_max_step"),
+        **of_scalar_network(simulated=True),
         seed=study.seed,
-        confidence_level=study.confidence_level,
     script:
         "../scripts/heavy_tails.py"

@@ -16,8 +16,8 @@ with job_log(snakemake.log[0]):
         "training examples": read_provenance(path)["n_rows"],
     }
     figure = draw(
-        read_table(path, "variance"),
-        params.confidence_level,
+        read_table(path, "variance", expected=params.made_with),
+        params.made_with["confidence_level"],
         f"{snakemake.wildcards.experiment}: "
         + scale_note({what: (number, number) for what, number in numbers.items() if number}),
     )

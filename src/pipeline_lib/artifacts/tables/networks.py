@@ -37,13 +37,13 @@ _RUNS = column("runs", INT, "Runs of one estimate", unit="runs")
 NETWORKS = {
     "scalar_theory": table(
         "Exact variance of the two-layer network of one unit a layer.",
-        "scalar_network/variance.parquet",
+        "theory/scalar_variance.parquet",
         (B, STEP, QUANTITY, TENSOR, EXACT_VARIANCE),
         key=("b", "quantity", "tensor", "step"),
     ),
     "scalar_polynomial": table(
         "The same as a polynomial in 1/b, one row per coefficient.",
-        "scalar_network/polynomial.parquet",
+        "theory/scalar_polynomial.parquet",
         (
             STEP,
             QUANTITY,
@@ -56,7 +56,7 @@ NETWORKS = {
     ),
     "scalar_degrees": table(
         "Degrees of these polynomials beside the paper's bounds, and b_0 of Theorem 5.",
-        "scalar_network/degrees.parquet",
+        "theory/scalar_degrees.parquet",
         (
             STEP,
             QUANTITY,
