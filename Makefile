@@ -11,7 +11,7 @@ SNAKEMAKE := $(VENV)/bin/python -m snakemake
 # The report is named after its scale; another one: make report SCALE=smoke
 SCALE = $(shell sed -n 's/^scale: *\([a-z]*\).*/\1/p' config.yaml)
 
-.PHONY: help study report test test-cluster check bench lock clean
+.PHONY: help study report test test-cluster check schema bench lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ check: $(INSTALLED) ## linters, formatters and types
 	$(VENV)/bin/mypy
 	$(VENV)/bin/snakefmt --check Snakefile workflow
 	$(SNAKEMAKE) --lint
+
+schema: $(INSTALLED) ## write the schema and the documentation of config.yaml from the typed sections
+	$(VENV)/bin/python workflow/schemas/write.py
 
 bench: $(INSTALLED) $(JAX_INSTALLED) ## measure the speed, as ratios within one run
 	$(VENV)/bin/python bench/bench_linear.py

@@ -16,7 +16,9 @@ from pipeline_lib.models.linear_regression.design import RegressionDesign
 from pipeline_lib.models.linear_regression.replicas import LinearReplicas
 from pipeline_lib.sampling.subsets import without_replacement
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.study.block import Hardware
 from pipeline_lib.theory.linear_regression import exact_moments
+from pipeline_lib.training.steps import StepPlan
 
 N, P, B, REPLICAS = 500, 8, 32, 1000
 CORES = len(os.sched_getaffinity(0))
@@ -67,18 +69,9 @@ def main() -> None:
     rates = 0.5 / np.arange(1, 2001)
 
     def kernel(threads: int, steps: int = 300) -> float:
-        seconds = best(
-            lambda: regression_block(
-                features,
-                target,
-                np.zeros(P),
-                rates[:steps],
-                B,
-                REPLICAS,
-                seed_sequence(1, "bench"),
-                threads=threads,
-            )
-        )
+        plan = StepPlan(rates[:steps], B, REPLICAS, seed_sequence(1, "bench"))
+        hardware = Hardware(threads=threads)
+        seconds = best(lambda: regression_block(features, target, np.zeros(P), plan, hardware))
         return seconds / (steps * REPLICAS)
 
     loop = best(lambda: plain_loop(x, y, 200)) / 200

@@ -25,10 +25,12 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from pipeline_lib.models.initial_weights import mlp_weights
-from pipeline_lib.models.perceptron.replicas import MlpReplicas, multiply_adds
+from pipeline_lib.models.initial_weights import network_weights, with_biases
+from pipeline_lib.models.perceptron.cost import multiply_adds
+from pipeline_lib.models.perceptron.memory import BlockSize, block_bytes
+from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.sampling.epochs import recorded_steps
-from pipeline_lib.training.memory import BlockSize, block_bytes
+from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.sgd_epochs import epoch_block
 
 LAYERS = (784, 1024, 512, 10)
@@ -73,16 +75,15 @@ def block(b: int, steps: int, n: int, threads: int, device: str, per_decade: int
     x, y = images(b * steps)
     start = {
         name: torch.as_tensor(weight.astype(np.float32), device=device)
-        for name, weight in mlp_weights(LAYERS, 2**0.5, 1, 0).items()
+        for name, weight in with_biases(network_weights(LAYERS, 2**0.5, 1, 0)).items()
     }
     recorded = [0] if per_decade is None else recorded_steps(steps, per_decade, steps, False)
+    stream = np.random.SeedSequence(1)
+    plan = EpochPlan(lambda step: 0.003, b, 1, n, stream, recorded, evaluated_epochs={})
 
     def work() -> None:
-        epoch_block(
-            lambda replicas: MlpReplicas(start, replicas, threads),
-            x, y, {}, lambda step: 0.003, b, 1, n, np.random.SeedSequence(1), recorded, {},
-            device=device,
-        )  # fmt: skip
+        data = EpochData.on(device, x, y, {})
+        epoch_block(lambda replicas: MlpReplicas(start, replicas, threads), data, plan)
 
     return work, n * steps
 

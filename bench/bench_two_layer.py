@@ -4,8 +4,8 @@
 
 Compared are, for p = 64, 256 hidden units and 128 outputs in float32,
 
-- `two_layer_block` of the library: both gradients, the population gradients, their variances over
-  replicas and the conditional variances, at every step;
+- `linear_network_block` of the library: both gradients, the population gradients, their variances
+  over replicas and the conditional variances, at every step;
 - a plain PyTorch loop over runs, with autograd for the stochastic and for the population gradient
   (no statistics over runs, which such a loop cannot compute without keeping every gradient);
 - `torch.func.vmap(grad)` over replicas, both gradients and the same statistics, in float32;
@@ -70,14 +70,18 @@ def gemms(n: int = 2048) -> dict[str, Work]:
 
 
 def block(b: int, steps: int, threads: int, at_once: int) -> Work:
-    from pipeline_lib.models.linear_network.block import two_layer_block
+    from pipeline_lib.models.linear_network.block import Grouping, linear_network_block
+    from pipeline_lib.models.linear_network.student import Student
+    from pipeline_lib.study.block import Hardware
+    from pipeline_lib.training.steps import StepPlan
 
-    start, n = weights(), threads * at_once
-    rates = 0.1 / np.arange(1, steps + 1)
+    (w1, w2, teacher), n = weights(), threads * at_once
+    plan = StepPlan(0.1 / np.arange(1, steps + 1), b, n, np.random.SeedSequence(1))
+    student, grouping = Student((w1, w2), teacher), Grouping(at_once)
+    hardware = Hardware(threads=threads)
 
     def work() -> None:
-        stream = np.random.SeedSequence(1)
-        two_layer_block(*start, rates, b, n, stream, replicas_at_once=at_once, threads=threads)
+        linear_network_block(student, plan, grouping, hardware)
 
     return work, n * steps
 

@@ -1,5 +1,6 @@
 """A copy of the pipeline in a folder of its own, and Snakemake run in it."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 FILES = ("Snakefile", "config.yaml", "workflow", "profiles", "slurm", "src", "envs")
+NOTHING = "Nothing to be done"
 
 
 def copy_of(repository: Path, target: Path) -> Path:
@@ -38,3 +40,30 @@ def snakemake(
         check=False,
         timeout=600,
     )
+
+
+def jobs(output: str) -> dict[str, int]:
+    """The table 'Job stats' of a dry-run."""
+    lines = output.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+    return {name: int(count) for name, count in (line.split() for line in lines)}
+
+
+def with_real_edit(source: str) -> str:
+    """A module whose functions all do one thing more, of no consequence."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.body.append(ast.parse("assert True").body[0])
+    return ast.unparse(tree)
+
+
+def with_cosmetic_edits(source: str) -> str:
+    """A module with comments, blank lines, other docstrings and its own layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+            if ast.get_docstring(node) is not None:
+                node.body.pop(0)
+            if not isinstance(node, ast.Module):
+                node.body.insert(0, ast.parse("'Another docstring.'").body[0])
+    return "# A comment.\n\n" + ast.unparse(tree)

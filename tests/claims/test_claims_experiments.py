@@ -24,6 +24,7 @@ from pipeline_lib.models.linear_regression.block import regression_block
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.theory.linear_regression import exact_moments
 from pipeline_lib.theory.tables import theory_table
+from pipeline_lib.training.steps import StepPlan
 
 N, RUNS, STEPS = 60, 200, 10
 SIZES = (2, 4, 8, 12, 16, 24, 32, 48)
@@ -38,12 +39,8 @@ def regression():
     x = np.column_stack([np.ones(N), rng.standard_normal((N, 2))])
     y, w = rng.standard_normal(N), rng.standard_normal(3)
     rates = 0.3 / (1 + np.arange(STEPS))
-    blocks = {
-        (0, b): [
-            regression_block(x, y, w, rates, b, RUNS, seed_sequence(1, "claims", b)).statistics
-        ]
-        for b in SIZES
-    }
+    plans = {b: StepPlan(rates, b, RUNS, seed_sequence(1, "claims", b)) for b in SIZES}
+    blocks = {(0, b): [regression_block(x, y, w, plan).statistics] for b, plan in plans.items()}
     theory = theory_table(exact_moments(x, y, w, rates, np.arange(1, N + 1)), 0)
     return variance_table(blocks, 0.95), theory
 

@@ -28,6 +28,7 @@ from pipeline_lib.claims.setting import (
     shortfalls,
 )
 from pipeline_lib.claims.verdict import claims_table, finding
+from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.settings import LearningRate
 from pipeline_lib.theory.linear_regression import exact_moments
@@ -38,11 +39,16 @@ from pipeline_lib.theory.tables import theory_table
 NETWORK = ScalarNetwork(Fraction(3, 2), Fraction(-1, 2), 1)
 
 
+def with_settings(study, **changes):
+    """The study with some keys beside its experiments changed."""
+    return dataclasses.replace(study, settings=dataclasses.replace(study.settings, **changes))
+
+
 @pytest.fixture(scope="module")
 def study(repository: Path):
     raw = yaml.safe_load((repository / "config.yaml").read_text())
     raw["scale"] = "smoke"
-    return load_study(raw, repository / "workflow/schemas/config.schema.yaml")
+    return load_study(raw, MODELS)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,7 @@ def always():
 @pytest.fixture(scope="module")
 def alone(study, always):
     """The findings if nothing of the paper is configured."""
-    return evaluate(dataclasses.replace(study, only=()), always)
+    return evaluate(dataclasses.replace(study, experiments={}), always)
 
 
 def test_the_needed_tables_are_those_of_what_is_chosen(study):
@@ -66,13 +72,11 @@ def test_the_needed_tables_are_those_of_what_is_chosen(study):
     assert set(every.values()) <= set(SCHEMAS)
     assert {"variance/yelp", "epoch_variance/yelp", "fits/admission_sweep"} <= set(every)
     assert set(claimed(study)) == set(study.experiments)
-    one = dataclasses.replace(study, only=("mnist",))
+    one = with_settings(study, only=("mnist",))
     always = {"theory/scalar_degrees", "heavy_tails/repeats"}
     assert set(needed_tables(one)) == {"metrics/mnist", *always}
     sweep = dataclasses.replace(study.experiments["admission_sweep"], polynomial=None)
-    unfitted = dataclasses.replace(
-        study, only=("admission_sweep",), experiments={sweep.name: sweep}
-    )
+    unfitted = dataclasses.replace(study, experiments={sweep.name: sweep})
     assert set(needed_tables(unfitted)) == {"variance/admission_sweep", *always}
     # an experiment of that name about something else
     other = dataclasses.replace(study, experiments={"admission": study.experiments["mnist"]})
@@ -98,7 +102,7 @@ def test_claims_read_their_tables(study, always):
     estimates = theory[theory["b"].isin([2, 6])].assign(
         estimator="sample", std_error=1e-3 * theory["variance"], n_runs=60, reliable=True
     )
-    only = dataclasses.replace(study, only=("admission",))
+    only = with_settings(study, only=("admission",))
     tables = always | {"theory/variance/admission": theory, "variance/admission": estimates}
     found = {one.id: one for one in evaluate(only, tables, Regression(x, y, w), rows=9)}
     # of every regression: these data are an instance, which does not confirm

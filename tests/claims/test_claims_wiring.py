@@ -18,6 +18,7 @@ from pipeline_lib.claims.artefacts import needed_tables
 from pipeline_lib.claims.evaluators import EVALUATORS, Regression, Source
 from pipeline_lib.claims.ledger import evaluate
 from pipeline_lib.fits.tables import fit_tables
+from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.settings import LearningRate
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
@@ -68,11 +69,16 @@ def metric_rows(sizes, epochs, runs):
     return pd.DataFrame(parts, columns=SCHEMAS["metric_summary"].names)
 
 
+def with_settings(study, **changes):
+    """The study with some keys beside its experiments changed."""
+    return dataclasses.replace(study, settings=dataclasses.replace(study.settings, **changes))
+
+
 @pytest.fixture(scope="module")
 def study(repository: Path):
     raw = yaml.safe_load((repository / "config.yaml").read_text())
     raw["scale"] = "paper"
-    return load_study(raw, repository / "workflow/schemas/config.schema.yaml")
+    return load_study(raw, MODELS)
 
 
 @pytest.fixture(scope="module")
@@ -188,14 +194,14 @@ def test_fewer_runs_confirm_no_order(source, study):
 
 def test_other_distorted_images_are_another_problem(source):
     weak = dataclasses.replace(source.study.distortion, alpha=0.0)
-    other = dataclasses.replace(source, study=dataclasses.replace(source.study, distortion=weak))
+    other = dataclasses.replace(source, study=with_settings(source.study, distortion=weak))
     found = EVALUATORS["E6"][1](other)
     assert found.verdict == "not tested at this scale"
     assert "distorted images of alpha = 8, sigma = 2 (here alpha = 0" in found.scale_needed
 
 
 def test_the_sweep_alone_knows_the_rows_of_its_data(source, study, tables):
-    only = dataclasses.replace(study, only=("admission_sweep",))
+    only = with_settings(study, only=("admission_sweep",))
     own = {name: tables[name] for name in needed_tables(only) if name != POLYNOMIAL}
     found = {one.id: one for one in evaluate(only, own, rows=ROWS)}
     assert found["E2"].verdict == "confirmed"
@@ -210,7 +216,7 @@ def with_network(source, repeats=None, **changes):
     tables = {**source.tables, "theory/scalar_degrees": degree_rows(exact)}
     if repeats is not None:
         tables["heavy_tails/repeats"] = repeats
-    study = dataclasses.replace(source.study, heavy_tails=tails)
+    study = with_settings(source.study, heavy_tails=tails)
     return dataclasses.replace(source, study=study, tables=tables)
 
 
@@ -240,7 +246,7 @@ def test_tails_are_asked_about_at_the_nominal_level_and_in_the_usual_network(sou
     assert EVALUATORS["H1"][1](slow).verdict == "partly"
     large = with_network(source, seen, batch_sizes=(4,), polynomial_max_step=2)
     assert EVALUATORS["H1"][1](large).scale_needed == "b = 1, 2"
-    wide = dataclasses.replace(plain, study=dataclasses.replace(plain.study, confidence_level=0.8))
+    wide = dataclasses.replace(plain, study=with_settings(plain.study, confidence_level=0.8))
     found = EVALUATORS["H1"][1](wide)
     assert (found.verdict, found.scale_needed) == (
         "not tested at this scale", "confidence_level 0.95",

@@ -14,9 +14,11 @@ from pipeline_lib.data.mnist_table import (
     examples,
     mnist_table,
 )
-from pipeline_lib.models.initial_weights import mlp_weights, network_weights
-from pipeline_lib.models.perceptron.block import mlp_block
+from pipeline_lib.models.initial_weights import network_weights, with_biases
+from pipeline_lib.models.perceptron.block import perceptron_block
+from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.training.epoch_plan import EpochPlan
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_distortion_belongs_to_its_seed(mnist: MnistArrays) -> None:
 
 
 def test_network_starts_from_the_shared_weights_and_no_biases() -> None:
-    weights = mlp_weights([4, 3, 2], 1.4, seed=1, init=2)
+    weights = with_biases(network_weights([4, 3, 2], 1.4, seed=1, init=2))
     assert list(weights) == ["W1", "W2", "b1", "b2"]
     for name, weight in network_weights([4, 3, 2], 1.4, seed=1, init=2).items():
         assert_array_equal(weights[name], weight)
@@ -80,17 +82,18 @@ def test_block_records_one_grid_and_evaluates_all_splits() -> None:
     def split(n: int) -> tuple[np.ndarray, np.ndarray]:
         return rng.standard_normal((n, 4)), rng.integers(0, 2, n)
 
-    result = mlp_block(
-        mlp_weights([4, 3, 2], 1.4, 1, 0),
-        {"training": split(10), "validation": split(6)},
-        learning_rate=0.1,
+    stream = seed_sequence(1, "batches")
+    plan = EpochPlan(
+        learning_rates=[0.1] * 9,
         batch_size=4,
         epochs=3,
         n_replicas=5,
-        stream=seed_sequence(1, "batches"),
-        record="every",
+        stream=stream,
+        recorded=EpochSampler(10, 4, 5, stream).recorded_steps(3, "every"),
         evaluated_epochs={"training": [0, 3], "validation": [3]},
     )
+    weights = with_biases(network_weights([4, 3, 2], 1.4, 1, 0))
+    result = perceptron_block(weights, {"training": split(10), "validation": split(6)}, plan)
     # Three mini-batches an epoch, the last of them short and never recorded.
     assert_array_equal(result.statistics["step"].unique(), [0, 1, 3, 4, 6, 7])
     assert set(result.statistics["tensor"]) == {"W1", "W2", "b1", "b2", "all"}

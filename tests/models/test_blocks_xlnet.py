@@ -7,6 +7,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from blocks import scheduled_plan
+from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.data.reviews_table import Tokens
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.estimation.statistics import STOCHASTIC
@@ -17,13 +19,18 @@ from pipeline_lib.figures.epoch_panels import (
     source_note,
     variance_panels,
 )
-from pipeline_lib.models.transformer.block import xlnet_block, xlnet_weights
+from pipeline_lib.models.transformer.block import (
+    CHUNK,
+    Dropout,
+    initial_weights,
+    transformer_block,
+)
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.study.settings import LearningRate
 from pipeline_lib.training.adam_epochs import CLIPPED, AdamSettings
 
-MODEL = {"d_model": 8, "n_layer": 1, "n_head": 2, "d_inner": 16, "dropout": 0.1}
-SIZES = {name: MODEL[name] for name in MODEL}
+SIZES = {"d_model": 8, "n_layer": 1, "n_head": 2, "d_inner": 16, "dropout": 0.1}
 VOCABULARY = 40
 
 
@@ -33,36 +40,41 @@ def tokens(n: int, seed: int) -> Tokens:
     return Tokens(ids, np.ones_like(ids), (np.arange(n) % 2).astype(np.int8))
 
 
-def block(**changes):
-    settings = {
-        "weights": xlnet_weights(MODEL, VOCABULARY, 0.02, seed_sequence(1, "initial_weights", 0)),
-        "model": MODEL,
-        "sets": {"training": tokens(12, 1), "validation": tokens(6, 2)},
-        "learning_rate": 1e-3,
-        "warmup": 0.5,
-        "settings": AdamSettings(max_norm=0.05),
-        "batch_size": 4,
-        "epochs": 2,
-        "n_replicas": 3,
-        "stream": seed_sequence(1, "orders"),
-        "dropout_stream": seed_sequence(1, "dropout"),
-        "record": "every",
-        "evaluated_epochs": {"training": [0, 2], "validation": [2]},
-    }
-    return xlnet_block(**(settings | changes))
+def weights_of(scale: float, init: int = 0) -> dict[str, np.ndarray]:
+    return initial_weights(SIZES, VOCABULARY, scale, seed_sequence(1, "initial_weights", init))
+
+
+def block(
+    scale: float = 0.02, dropout: float = 0.1, batch_size: int = 4, n_replicas: int = 3
+) -> BlockTables:
+    plan = scheduled_plan(
+        12,
+        LearningRate("warmup_linear", 1e-3, warmup=0.5),
+        "every",
+        batch_size=batch_size,
+        epochs=2,
+        n_replicas=n_replicas,
+        stream=seed_sequence(1, "orders"),
+        evaluated_epochs={"training": [0, 2], "validation": [2]},
+        chunk=CHUNK,
+    )
+    return transformer_block(
+        weights_of(scale),
+        Dropout(SIZES | {"dropout": dropout}, seed_sequence(1, "dropout")),
+        {"training": tokens(12, 1), "validation": tokens(6, 2)},
+        plan,
+        AdamSettings(max_norm=0.05),
+    )
 
 
 def test_weights_belong_to_their_stream_and_scale() -> None:
-    one, again, other = (
-        xlnet_weights(MODEL, VOCABULARY, 0.02, seed_sequence(1, "initial_weights", init))
-        for init in (0, 0, 1)
-    )
-    wide = xlnet_weights(MODEL, VOCABULARY, 0.2, seed_sequence(1, "initial_weights", 0))
+    one, again, other = (weights_of(0.02, init) for init in (0, 0, 1))
+    wide = weights_of(0.2)
     name = "network.transformer.word_embedding.weight"
     assert_array_equal(one[name], again[name])
     assert not np.array_equal(one[name], other[name])
     assert_allclose(wide[name], 10 * one[name], rtol=1e-5)
-    assert set(one) == {n for n, _ in xlnet_module(VOCABULARY, **SIZES, seed=0).named_parameters()}
+    assert set(one) == {n for n, _ in xlnet_module(VOCABULARY, SIZES).named_parameters()}
 
 
 def test_every_step_is_recorded_before_and_after_clipping() -> None:
@@ -77,21 +89,21 @@ def test_every_step_is_recorded_before_and_after_clipping() -> None:
 
 def test_the_given_weights_are_where_training_starts() -> None:
     """The loss before training is that of the network itself, by transformers."""
-    weights = xlnet_weights(MODEL, VOCABULARY, 0.5, seed_sequence(1, "initial_weights", 0))
-    module = xlnet_module(VOCABULARY, **SIZES, seed=5).eval()
-    module.load_state_dict({k: torch.as_tensor(v) for k, v in weights.items()}, strict=False)
+    module = xlnet_module(VOCABULARY, SIZES, seed=5).eval()
+    weights = {name: torch.as_tensor(weight) for name, weight in weights_of(0.5).items()}
+    module.load_state_dict(weights, strict=False)
     training = tokens(12, 1)
     with torch.no_grad():
         scores = module(torch.as_tensor(training.input_ids))
         loss = torch.nn.functional.cross_entropy(scores, torch.as_tensor(training.labels).long())
-    metrics = block(weights=weights).metrics
+    metrics = block(scale=0.5).metrics
     before = metrics[(metrics["split"] == "training") & (metrics["epoch"] == 0)]
     assert_allclose(before["loss"], float(loss), rtol=1e-5)
 
 
 def test_warmup_starts_from_a_rate_of_0_so_that_step_1_has_the_same_weights() -> None:
     """With dropout off, the variance at steps 0 and 1 is that of mini-batches alone."""
-    result = block(model=MODEL | {"dropout": 0.0}, batch_size=12, n_replicas=2)
+    result = block(dropout=0.0, batch_size=12, n_replicas=2)
     whole = result.statistics[result.statistics["quantity"] == STOCHASTIC].set_index("step")
     # Every example is in the batch: runs agree as long as their weights do, but for rounding.
     assert (whole["contribution_mean"] < 1e-9 * whole["mean_sq_norm"]).all()

@@ -8,7 +8,8 @@ from numpy.testing import assert_allclose
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline_lib.models.perceptron.replicas import MlpReplicas, multiply_adds
+from pipeline_lib.models.perceptron.cost import multiply_adds
+from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.training.labelled import ChosenBatch, GivenBatch
 
 LAYERS = (7, 9, 6, 4)

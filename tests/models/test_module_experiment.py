@@ -14,11 +14,13 @@ from numpy.testing import assert_allclose
 from torch import Tensor, nn
 from torch.nn import functional
 
+from blocks import scheduled_plan
 from pipeline_lib.claims.own import decreasing_variance
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.estimation.statistics import ALL
 from pipeline_lib.imports import load_object, source_files
-from pipeline_lib.models.module.block import bytes_kept, can_vectorise, module_block
+from pipeline_lib.models import MODELS
+from pipeline_lib.models.module.block import bytes_kept, can_vectorise, chunk_of, module_block
 from pipeline_lib.models.module.own_module import (
     check_fit,
     load_sets,
@@ -30,7 +32,7 @@ from pipeline_lib.models.module.own_module import (
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.config import load_study
-from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.study.settings import LearningRate, Optimizer
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAM = seed_sequence(7, "own")
@@ -61,20 +63,19 @@ def labelled_data(n: int = 12) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def run(module, loss, sets, batch_size, epochs, n_replicas, optimizer="sgd", **settings):
-    return module_block(
-        module,
-        loss,
-        sets,
+    plan = scheduled_plan(
+        len(sets["training"][0]),
         RATE,
-        batch_size,
-        epochs,
-        n_replicas,
-        STREAM,
         "every",
-        {"training": [epochs]},
-        optimizer=optimizer,
+        batch_size=batch_size,
+        epochs=epochs,
+        n_replicas=n_replicas,
+        stream=STREAM,
+        evaluated_epochs={"training": [epochs]},
+        chunk=chunk_of(batch_size),
         **settings,
     )
+    return module_block(module, loss, sets, plan, Optimizer(optimizer))
 
 
 def gradients_along(module, loss, sets, order, batch_size, n_steps, optimizer) -> np.ndarray:
@@ -235,7 +236,7 @@ def test_too_little_memory_is_told(monkeypatch) -> None:
 def test_fewer_replicas_at_once_do_not_change_the_runs(monkeypatch) -> None:
     sets, module = labelled_data(), classifier()
     whole = run(module, functional.cross_entropy, sets, 4, 1, 6)
-    monkeypatch.setattr("pipeline_lib.models.module.block._replicas_that_fit", lambda *_: 3)
+    monkeypatch.setattr("pipeline_lib.models.module.block.most_that_fit", lambda *_: 3)
     groups = run(module, functional.cross_entropy, sets, 4, 1, 6)
     assert set(groups.statistics["dof"]) == {4}
     assert_allclose(groups.metrics["loss"], whole.metrics["loss"], rtol=1e-12)
@@ -447,7 +448,7 @@ def study_with(**changes) -> object:
             target[last] = value
     raw["experiments"]["mine"] = mine
     raw["only"] = ["mine"]
-    return load_study(raw, ROOT / "workflow/schemas/config.schema.yaml")
+    return load_study(raw, MODELS)
 
 
 def test_only_the_chosen_experiments_are_built() -> None:
@@ -486,7 +487,7 @@ def test_a_mistake_in_the_configuration_is_told_in_one_line(changes, expected) -
 def test_an_unknown_choice_is_told() -> None:
     raw = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"only": ["mnits"]}
     with pytest.raises(ConfigError, match="only: 'mnits' is no experiment; allowed: admission"):
-        load_study(raw, ROOT / "workflow/schemas/config.schema.yaml")
+        load_study(raw, MODELS)
 
 
 # --- the verdict

@@ -15,12 +15,19 @@ from scipy import stats
 from torch import Tensor
 
 import pipeline_lib
+from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.files import read_table, write_table
 from pipeline_lib.estimation.inference import sidak_level, variance_interval
 from pipeline_lib.estimation.pooling import group_sizes, pooled
 from pipeline_lib.estimation.statistics import ALL, FULL, STOCHASTIC, GradientRecord
 from pipeline_lib.estimation.variance import pool, sample_contributions, summarise, vector_moments
-from pipeline_lib.models.linear_network.block import KernelRun, two_layer_block
+from pipeline_lib.models.linear_network.block import (
+    Grouping,
+    KernelRun,
+    Network,
+    linear_network_block,
+)
+from pipeline_lib.models.linear_network.student import Student
 from pipeline_lib.models.linear_network.two_layer import (
     TwoLayerReplicas,
     multiplications,
@@ -29,9 +36,11 @@ from pipeline_lib.models.linear_network.two_layer import (
 )
 from pipeline_lib.sampling.gaussian import GaussianSampler, Inputs, SecondMoment, second_moment
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.theory import two_layer as theory
 from pipeline_lib.training.loop import train
 from pipeline_lib.training.replica_moments import gradient_moments, sq_norms
+from pipeline_lib.training.steps import StepPlan
 
 P, HIDDEN, P2 = 5, 16, 7  # the hidden layer is wider than P + P2
 PARTS = ("W1", "W2")
@@ -107,13 +116,13 @@ def test_gradients_equal_autograd(b: int) -> None:
 def test_kernel_and_batched_products_agree(form: str, b: int) -> None:
     """The kernel is what a CPU runs, the batched products are what a GPU runs."""
     n, rates = 4, 0.1 / np.arange(1, 12)
-    weights = network()
+    w1, w2, teacher = network()
     samplers = [
         GaussianSampler(P, b, n, torch.Generator().manual_seed(3), form, torch.float64)  # type: ignore[arg-type]
         for _ in range(2)
     ]
-    (by_kernel,) = KernelRun(weights, samplers[0], rates, n).records(0)
-    stack = TwoLayerReplicas(*weights, n)
+    (by_kernel,) = KernelRun(Network((w1, w2), teacher), samplers[0], rates, n).records(0)
+    stack = TwoLayerReplicas(w1, w2, teacher, n)
     (by_products,) = train(stack, samplers[1], b, rates.tolist())
     assert by_kernel.finite.all()
     assert_array_equal(by_kernel.steps, by_products.steps)
@@ -289,11 +298,24 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         TwoLayerReplicas(w1, w2, teacher.mT, 2)
 
 
-def block(b: int, n: int = 400, steps: int = 4, scale: float = 0.3, **kwargs: object):
-    w1, w2, teacher = (w.numpy() for w in network(scale=scale))
-    rates = 0.1 / np.arange(1, steps + 1)
-    stream = seed_sequence(11, "batches", b)
-    return two_layer_block(w1, w2, teacher, rates, b, n, stream, **kwargs)  # type: ignore[arg-type]
+def student(*weights: Tensor) -> Student:
+    *of_layers, teacher = (w.numpy() for w in weights)
+    return Student(tuple(of_layers), teacher)
+
+
+def plan_of(b: int, n: int = 400, steps: int = 4, seed: int = 11) -> StepPlan:
+    return StepPlan(0.1 / np.arange(1, steps + 1), b, n, seed_sequence(seed, "batches", b))
+
+
+def block(
+    plan: StepPlan, scale: float = 0.3, hardware: Hardware = CPU, **grouping: object
+) -> BlockTables:
+    return linear_network_block(
+        student(*network(scale=scale)),
+        plan,
+        Grouping(**grouping),  # type: ignore[arg-type]
+        hardware,
+    )
 
 
 def pick(statistics: pd.DataFrame, **keys: object) -> pd.DataFrame:
@@ -305,7 +327,7 @@ def pick(statistics: pd.DataFrame, **keys: object) -> pd.DataFrame:
 @pytest.mark.parametrize("b", [1, 4, 16])
 def test_block_at_step_0_and_1_covers_the_exact_variance(b: int, tmp_path) -> None:
     w1, w2, teacher = (w.numpy() for w in network(scale=0.3))
-    result = block(b, n=2000, steps=2, dtype="float64")
+    result = block(plan_of(b, n=2000, steps=2), dtype="float64")
     write_table(tmp_path / "block.parquet", result.statistics, "statistics")
     table = read_table(tmp_path / "block.parquet", "statistics")
     write_table(tmp_path / "divergence.parquet", result.divergence, "divergence")
@@ -332,7 +354,7 @@ def test_block_at_step_0_and_1_covers_the_exact_variance(b: int, tmp_path) -> No
 
 @pytest.mark.parametrize("b", [2, 8, 64])
 def test_estimators_agree_and_rao_blackwell_is_sharper(b: int) -> None:
-    result = block(b, n=1000, steps=10)
+    result = block(plan_of(b, n=1000, steps=10))
     table = pick(result.statistics, quantity=STOCHASTIC, tensor=ALL)
     plain, better = (pick(table, estimator=e) for e in ("sample", "rao_blackwell"))
     error = [np.sqrt(t["contribution_m2"].to_numpy()) / 1000 for t in (plain, better)]
@@ -358,7 +380,7 @@ def test_block_pools_its_groups_as_variance_pool_does() -> None:
         assert preferred_form(P, P + P2, P2, 3) == "inputs"
         groups.append(next(train(stack, sampler, 3, [0.1, 0.05])).moments[STOCHASTIC, ALL])
     expected = pool([summarise(sample_contributions(m.sq_deviations)) for m in groups])
-    result = block(3, n=14, steps=2, scale=0.5, replicas_at_once=5, dtype="float64")
+    result = block(plan_of(3, n=14, steps=2), 0.5, replicas_at_once=5, dtype="float64")
     got = pick(result.statistics, quantity=STOCHASTIC, tensor=ALL, estimator="sample")
     assert_array_equal(got["n_replicas"], 14)
     assert_array_equal(got["dof"], 11)
@@ -374,27 +396,26 @@ def test_block_pools_its_groups_as_variance_pool_does() -> None:
 
 def test_threads_change_no_value_and_seeds_do() -> None:
     threads = torch.get_num_threads()
-    one, two = (block(8, n=60, threads=n) for n in (1, 3))
+    one, two = (block(plan_of(8, n=60), hardware=Hardware(threads=n)) for n in (1, 3))
     pd.testing.assert_frame_equal(one.statistics, two.statistics, check_exact=True)
     assert torch.get_num_threads() == threads
-    other = two_layer_block(
-        *(w.numpy() for w in network(scale=0.3)),
-        0.1 / np.arange(1, 5),
-        8,
-        60,
-        seed_sequence(12, "batches", 8),
-    )
+    other = block(plan_of(8, n=60, seed=12))
     assert not other.statistics["mean_sq_norm"].equals(one.statistics["mean_sq_norm"])
 
 
 FRESH = """
 import hashlib
 import numpy as np, pandas as pd
-from pipeline_lib.models.linear_network.block import two_layer_block
+from pipeline_lib.models.linear_network.block import linear_network_block
+from pipeline_lib.models.linear_network.student import Student
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.training.steps import StepPlan
 rng = np.random.default_rng(0)
-weights = (0.05 * rng.standard_normal(shape) for shape in ((256, 64), (128, 256), (128, 64)))
-block = two_layer_block(*weights, np.full(20, 0.02), 16, 4, seed_sequence(0, "batches"))
+w1, w2, teacher = (
+    0.05 * rng.standard_normal(shape) for shape in ((256, 64), (128, 256), (128, 64))
+)
+plan = StepPlan(np.full(20, 0.02), 16, 4, seed_sequence(0, "batches"))
+block = linear_network_block(Student((w1, w2), teacher), plan)
 hashes = pd.util.hash_pandas_object(block.statistics)
 print(hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest())
 """
@@ -414,11 +435,10 @@ def test_threads_that_blas_would_take_change_no_value() -> None:
 
 def test_a_diverged_replica_leaves_no_estimate(caplog: pytest.LogCaptureFixture) -> None:
     n, steps = 40, 30
-    w1, w2, teacher = (w.numpy() for w in network(32, 40, 16, scale=1.0))
-    stream = seed_sequence(11, "divergence")
-    rates = 0.1 / np.arange(1, steps + 1)
+    start = student(*network(32, 40, 16, scale=1.0))
+    plan = StepPlan(0.1 / np.arange(1, steps + 1), 1, n, seed_sequence(11, "divergence"))
     with caplog.at_level(logging.WARNING):
-        result = two_layer_block(w1, w2, teacher, rates, 1, n, stream, replicas_at_once=10)
+        result = linear_network_block(start, plan, Grouping(10))
     lost = result.divergence
     assert 0 < len(lost) <= n
     assert lost["replica"].between(0, n - 1).all()
@@ -443,7 +463,7 @@ def test_groups_are_even_and_never_of_one_replica() -> None:
 
 
 def test_pooling_one_group_changes_nothing() -> None:
-    result = block(4, n=6)
+    result = block(plan_of(4, n=6))
     again = pooled([result], [6])
     pd.testing.assert_frame_equal(again.statistics, result.statistics)
 
@@ -466,7 +486,7 @@ def test_cuda_and_cpu_agree_on_the_same_batches() -> None:
 def test_block_on_cuda_has_the_law_of_the_block_on_cpu(b: int) -> None:
     tables = []
     for device in ("cpu", "cuda"):
-        table = block(b, n=2000, steps=5, device=device).statistics
+        table = block(plan_of(b, n=2000, steps=5), hardware=Hardware(device)).statistics
         tables.append(pick(table, quantity=STOCHASTIC, tensor=ALL, estimator="rao_blackwell"))
     error = np.hypot(*(np.sqrt(t["contribution_m2"].to_numpy()) / 2000 for t in tables))
     difference = tables[0]["contribution_mean"].to_numpy() - tables[1]["contribution_mean"]

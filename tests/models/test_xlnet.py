@@ -18,8 +18,12 @@ STREAM = seed_sequence(5, "dropout")
 VOCABULARY = 30
 
 
-def tiny(dropout: float = 0.0, seed: int = 0, n_layer: int = 2) -> nn.Module:
-    return xlnet_module(VOCABULARY, 16, n_layer, 2, 24, dropout, seed)
+TINY = {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24, "dropout": 0.0}
+PAPER = {"d_model": 384, "n_layer": 6, "n_head": 12, "d_inner": 4096, "dropout": 0.1}
+
+
+def tiny(dropout: float = 0.0, seed: int = 0) -> nn.Module:
+    return xlnet_module(VOCABULARY, TINY | {"dropout": dropout}, seed=seed)
 
 
 def sharp(dropout: float = 0.0) -> nn.Module:
@@ -45,10 +49,10 @@ def stack(replicas: range, dropout: float, vectorised: bool = False) -> DropoutR
 
 def test_the_papers_network_has_the_papers_size() -> None:
     with torch.device("meta"):
-        module = xlnet_module(31_246, 384, 6, 12, 4096, 0.1, 0)
+        module = xlnet_module(31_246, PAPER)
     assert sum(p.numel() for p in module.parameters()) == 35_493_122
     with torch.device("meta"):
-        public = xlnet_module(32_000, 384, 6, 12, 4096, 0.1, 0)
+        public = xlnet_module(32_000, PAPER)
     assert sum(p.numel() for p in public.parameters()) == 35_782_658
 
 
@@ -89,18 +93,22 @@ def test_weights_are_drawn_from_the_seed_alone() -> None:
     entries = torch.cat([one[name].detach().flatten() for name in drawn])
     assert_allclose(float(entries.std()), 0.02, rtol=0.05)
     assert abs(float(entries.mean())) < 5 * 0.02 / len(entries) ** 0.5
-    wide = dict(xlnet_module(VOCABULARY, 16, 2, 2, 24, 0.0, 3, scale=0.3).named_parameters())
+    wide = dict(xlnet_module(VOCABULARY, TINY, scale=0.3, seed=3).named_parameters())
     for name, weight in wide.items():
         assert_allclose(weight.detach(), one[name].detach() * (15 if name in drawn else 1), 1e-5)
 
 
 @pytest.mark.parametrize(
-    ("size", "dropout", "message"),
-    [((16, 3), 0.1, "n_head 3"), ((15, 3), 0.1, "d_model 15"), ((16, 2), 1.0, "dropout 1.0")],
+    ("change", "message"),
+    [
+        ({"n_head": 3}, "n_head 3"),
+        ({"d_model": 15, "n_head": 3}, "d_model 15"),
+        ({"dropout": 1.0}, "dropout 1.0"),
+    ],
 )
-def test_what_cannot_be_is_refused(size: tuple[int, int], dropout: float, message: str) -> None:
+def test_what_cannot_be_is_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        xlnet_module(VOCABULARY, size[0], 1, size[1], 8, dropout, 0)
+        xlnet_module(VOCABULARY, TINY | change)
 
 
 def test_replicas_have_the_gradients_of_autograd_in_both_ways() -> None:

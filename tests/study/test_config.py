@@ -9,16 +9,19 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
-from pipeline_lib.errors import ConfigError
 from pipeline_lib.artifacts.digest import digest
+from pipeline_lib.errors import ConfigError
 from pipeline_lib.models import MODELS, LinearRegression
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.experiment import Experiment
+from pipeline_lib.study.schema import file_schema
 from pipeline_lib.study.settings import InitialWeights, LearningRate, Polynomial
 from pipeline_lib.study.study import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = Draft202012Validator(file_schema(MODELS))
 
 
 @pytest.fixture
@@ -154,75 +157,80 @@ def test_loading_does_not_change_the_dictionaries(raw):
 ADMISSION, SWEEP = "experiments.admission", "experiments.admission_sweep"
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "fragments"),
-    [
-        (f"{ADMISSION}.batch_size", [4], ["admission.batch_size:", "did you mean batch_sizes?"]),
-        (f"{ADMISSION}.zzz", 1, ["admission.zzz: unknown key", "allowed: model, initial_weights"]),
-        ("sede", 1, ["config: sede: unknown key", "allowed: scale, seed", "did you mean seed?"]),
-        ("scale", "tiny", ["scale: 'tiny'", "allowed values: smoke, quick, paper"]),
-        ("scales.tiny", 3, ["scales.tiny: 3", "allowed: object"]),
-        (f"{ADMISSION}.batch_sizes", [4, 501], ["admission.batch_sizes: 501", "allowed: 1 to 500"]),
-        (f"{ADMISSION}.batch_sizes", [0, 4], ["admission.batch_sizes.0: 0", "at least 1"]),
-        (f"{ADMISSION}.batch_sizes", [4, 4], ["batch_sizes: [4, 4]", "each value once"]),
-        (f"{ADMISSION}.batch_sizes", [], ["admission.batch_sizes: []", "at least 1 entries"]),
-        (f"{ADMISSION}.batch_sizes", 4, ["admission.batch_sizes: 4", "allowed: array"]),
-        (f"{ADMISSION}.batch_sizes", [4.5], ["batch_sizes.0: 4.5", "allowed: integer"]),
-        (f"{ADMISSION}.runs", -3, ["admission.runs: -3", "at least 2"]),
-        (f"{ADMISSION}.runs", 1, ["admission.runs: 1 ", "at least 2"]),
-        (f"{ADMISSION}.runs", 1500, ["admission.runs: 1500", "multiples of runs_per_block = 1000"]),
-        (f"{ADMISSION}.runs", "many", ["admission.runs: 'many'", "allowed: integer"]),
-        (f"{ADMISSION}.runs", True, ["admission.runs: True", "allowed: integer"]),
-        (f"{ADMISSION}.iterations", 0, ["admission.iterations: 0", "at least 1"]),
-        (
-            f"{ADMISSION}.learning_rate",
-            {"schedule": "cosine", "initial": 0.5},
-            ["admission.learning_rate.schedule: 'cosine'", "inverse_time, constant"],
-        ),
-        (f"{ADMISSION}.learning_rate.initial", 0, ["learning_rate.initial: 0", "above 0"]),
-        (f"{ADMISSION}.model.features", [], ["admission.model.features: []", "at least 1 entries"]),
-        (f"{ADMISSION}.model.features", ["gpa"], ["features.0: 'gpa'", "gre_score, toefl_score"]),
-        (f"{ADMISSION}.model.dataset", "iris", ["model.dataset: 'iris'", "admissions"]),
-        (f"{SWEEP}.polynomial.steps", [10, 41], ["polynomial.steps: 41", "allowed: 0 to iterati"]),
-        (f"{SWEEP}.polynomial.degree", 13, ["polynomial.degree: 13", "at most 12"]),
-        (f"{SWEEP}.batch_sizes", [2, 4], ["polynomial.degree: 6", "at least 8", "got 2"]),
-        (f"{SWEEP}.polynomial.step", [1], ["polynomial.step: unknown", "did you mean steps?"]),
-        (
-            "scales.smoke.admision",
-            {},
-            ["scales.smoke.admision: unknown", "allowed: admission, "],
-        ),
-        ("scales.smoke.admission.run", 3, ["scales.smoke.admission.run:", "did you mean runs?"]),
-        (f"{ADMISSION}.model.kind", "three_layer", ["model.kind: 'three_layer'", "linear_network"]),
-        (f"{ADMISSION}.model.feature", "all", ["model.feature: unknown", "did you mean features?"]),
-        ("experiments.teacher_student.model.layers", [4, 4], ["layers: [4, 4]", "at least 3"]),
-        ("experiments.teacher_student.model.layers", [4, 0, 4], ["layers.1: 0", "at least 1"]),
-        ("experiments.teacher_student.model.dtype", "half", ["dtype: 'half'", "float32, float64"]),
-        (
-            "experiments.admision",
-            {"runs": 4},
-            ["admision: unknown", "allowed: admission"],
-        ),
-        ("experiments.other", {}, ["experiments.other: unknown experiment", "no model"]),
-        ("experiments", {}, ["experiments: {}", "at least 1 entries"]),
-        ("compute.device", "tpu", ["compute.device: 'tpu'", "auto, cpu, cuda"]),
-        ("compute.threads", 0, ["compute.threads: 0", "at least 1"]),
-        ("compute.checkpoint_every_s", 0, ["compute.checkpoint_every_s: 0", "above 0"]),
-        ("seed", -1, ["seed: -1", "at least 0"]),
-        ("data_dir", 3, ["data_dir: 3", "allowed: string or null"]),
-        ("confidence_level", 1.0, ["confidence_level: 1.0", "below 1"]),
-        pytest.param(
-            f"{ADMISSION}.model.features",
-            "al",
-            ["admission.model.features: 'al'", "all"],
-        ),
-    ],
-)
+OF_ONE_VALUE = [
+    (f"{ADMISSION}.batch_size", [4], ["admission.batch_size:", "did you mean batch_sizes?"]),
+    (f"{ADMISSION}.zzz", 1, ["admission.zzz: unknown key", "allowed: model, initial_weights"]),
+    ("sede", 1, ["config: sede: unknown key", "allowed: scale, seed", "did you mean seed?"]),
+    ("scales.tiny", 3, ["scales.tiny: 3", "allowed: object"]),
+    (f"{ADMISSION}.batch_sizes", [0, 4], ["admission.batch_sizes.0: 0", "at least 1"]),
+    (f"{ADMISSION}.batch_sizes", [4, 4], ["batch_sizes: [4, 4]", "each value once"]),
+    (f"{ADMISSION}.batch_sizes", [], ["admission.batch_sizes: []", "at least 1 entries"]),
+    (f"{ADMISSION}.batch_sizes", 4, ["admission.batch_sizes: 4", "allowed: array"]),
+    (f"{ADMISSION}.batch_sizes", [4.5], ["batch_sizes.0: 4.5", "allowed: integer"]),
+    (f"{ADMISSION}.runs", -3, ["admission.runs: -3", "at least 2"]),
+    (f"{ADMISSION}.runs", 1, ["admission.runs: 1 ", "at least 2"]),
+    (f"{ADMISSION}.runs", "many", ["admission.runs: 'many'", "allowed: integer"]),
+    (f"{ADMISSION}.runs", True, ["admission.runs: True", "allowed: integer"]),
+    (f"{ADMISSION}.iterations", 0, ["admission.iterations: 0", "at least 1"]),
+    (
+        f"{ADMISSION}.learning_rate",
+        {"schedule": "cosine", "initial": 0.5},
+        ["admission.learning_rate.schedule: 'cosine'", "inverse_time, constant"],
+    ),
+    (f"{ADMISSION}.learning_rate.initial", 0, ["learning_rate.initial: 0", "above 0"]),
+    (f"{ADMISSION}.model.features", [], ["admission.model.features: []", "at least 1 entries"]),
+    (f"{ADMISSION}.model.features", ["gpa"], ["features.0: 'gpa'", "gre_score, toefl_score"]),
+    (f"{ADMISSION}.model.dataset", "iris", ["model.dataset: 'iris'", "admissions"]),
+    (f"{SWEEP}.polynomial.degree", 13, ["polynomial.degree: 13", "at most 12"]),
+    (f"{SWEEP}.polynomial.step", [1], ["polynomial.step: unknown", "did you mean steps?"]),
+    ("scales.smoke.admission.run", 3, ["scales.smoke.admission.run:", "did you mean runs?"]),
+    (f"{ADMISSION}.model.kind", "three_layer", ["model.kind: 'three_layer'", "linear_network"]),
+    (f"{ADMISSION}.model.feature", "all", ["model.feature: unknown", "did you mean features?"]),
+    ("experiments.teacher_student.model.layers", [4, 4], ["layers: [4, 4]", "at least 3"]),
+    ("experiments.teacher_student.model.layers", [4, 0, 4], ["layers.1: 0", "at least 1"]),
+    ("experiments.teacher_student.model.dtype", "half", ["dtype: 'half'", "float32, float64"]),
+    (
+        "experiments.admision",
+        {"runs": 4},
+        ["admision: unknown", "allowed: admission"],
+    ),
+    ("experiments.other", {}, ["experiments.other: unknown experiment", "no model"]),
+    ("experiments", {}, ["experiments: {}", "at least 1 entries"]),
+    ("compute.device", "tpu", ["compute.device: 'tpu'", "auto, cpu, cuda"]),
+    ("compute.threads", 0, ["compute.threads: 0", "at least 1"]),
+    ("compute.checkpoint_every_s", 0, ["compute.checkpoint_every_s: 0", "above 0"]),
+    ("seed", -1, ["seed: -1", "at least 0"]),
+    ("data_dir", 3, ["data_dir: 3", "allowed: string or null"]),
+    ("confidence_level", 1.0, ["confidence_level: 1.0", "below 1"]),
+    (f"{ADMISSION}.model.features", "al", ["admission.model.features: 'al'", "all"]),
+]
+OF_SEVERAL_VALUES = [
+    ("scale", "tiny", ["scale: 'tiny'", "allowed values: smoke, quick, paper"]),
+    (f"{ADMISSION}.batch_sizes", [4, 501], ["admission.batch_sizes: 501", "allowed: 1 to 500"]),
+    (f"{ADMISSION}.runs", 1500, ["admission.runs: 1500", "multiples of runs_per_block = 1000"]),
+    (f"{SWEEP}.polynomial.steps", [10, 41], ["polynomial.steps: 41", "allowed: 0 to iterati"]),
+    (f"{SWEEP}.batch_sizes", [2, 4], ["polynomial.degree: 6", "at least 8", "got 2"]),
+    (
+        "scales.smoke.admision",
+        {},
+        ["scales.smoke.admision: unknown", "allowed: admission, "],
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "fragments"), OF_ONE_VALUE + OF_SEVERAL_VALUES)
 def test_a_mistake_is_told_in_one_line(raw, path, value, fragments):
     set_value(raw, path, value)
     message = message_of(raw)
     for fragment in fragments:
         assert fragment in message
+
+
+@pytest.mark.parametrize(("path", "value", "fragments"), OF_ONE_VALUE)
+def test_an_editor_finds_what_is_a_matter_of_one_value(raw, path, value, fragments):
+    assert SCHEMA.is_valid(raw)
+    set_value(raw, path, value)
+    assert not SCHEMA.is_valid(raw)
 
 
 def test_a_mistake_in_the_chosen_scale_is_found(raw):
@@ -336,7 +344,7 @@ def test_the_schedules_are_exact():
     inverse = LearningRate("inverse_time", 0.5)
     assert inverse.exact(4) == [Fraction(1, 2), Fraction(1, 4), Fraction(1, 6), Fraction(1, 8)]
     assert inverse.exact(2000) == [Fraction(1, 2 * (t + 1)) for t in range(2000)]
-    assert inverse.values(2000) == [0.5 / (t + 1) for t in range(2000)]
+    assert inverse.values(2000).tolist() == [0.5 / (t + 1) for t in range(2000)]
     assert LearningRate("constant", 0.5).exact(3) == [Fraction(1, 2)] * 3
 
 
@@ -388,9 +396,59 @@ def test_a_warmup_belongs_to_its_schedule(raw):
     assert "warmup: 0.1 is not for the schedule constant" in message_of(raw)
 
 
-def test_xlnet_has_the_one_schedule_that_it_is_trained_with(raw):
+def test_a_transformer_has_the_one_schedule_that_it_is_trained_with(raw):
     raw["scale"] = "paper"
     raw["experiments"]["yelp"]["learning_rate"] = {"schedule": "constant", "initial": 1e-4}
-    assert "constant is not for a model of kind xlnet; allowed: warmup_linear" in message_of(raw)
+    assert "constant is not for a model of kind transformer; allowed: warmup_linear" in message_of(
+        raw
+    )
     with pytest.raises(ValueError, match="warm-up"):
-        LearningRate("warmup_linear", 1.0).values(4)
+        LearningRate("warmup_linear", 1.0).exact(4)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fragments"),
+    [
+        (f"{ADMISSION}.name", "other", ["admission.name: unknown key"]),
+        (f"{ADMISSION}.model.kind", ["module"], ["model.kind: ['module']", "perceptron"]),
+        (f"{ADMISSION}.model.features", [3], ["features.0: 3", "gre_score"]),
+        (f"{ADMISSION}.model.features", 3, ["features: 3", "allowed: string or array"]),
+        ("scales.Mine", {}, ["scales.Mine: 'Mine'", "text matching"]),
+        ("experiments.mnist.distorted_every", None, ["distorted_every: missing"]),
+        ("heavy_tails.run_counts", {"smoke": [2]}, ["run_counts.paper: missing"]),
+        ("experiments.mnist.optimiser", {"kind": "sgd"}, ["mnist.optimiser: unknown key"]),
+    ],
+)
+def test_a_rare_mistake_is_told_in_one_line_too(raw, path, value, fragments):
+    set_value(raw, path, value)
+    message = message_of(raw)
+    for fragment in fragments:
+        assert fragment in message
+
+
+@pytest.mark.parametrize("key", [4, None])
+@pytest.mark.parametrize("path", [(), ("experiments", "admission"), ("compute",)])
+def test_a_key_that_is_no_text_is_unknown(raw, path, key):
+    section = raw
+    for part in path:
+        section = section[part]
+    section[key] = 1
+    assert f"{key}: unknown key" in message_of(raw)
+
+
+def test_a_scale_may_be_empty(raw):
+    raw["scales"] |= {"mine": None, "other": {"mnist": None}}
+    for scale in ("mine", "other"):
+        study = load_study(raw | {"scale": scale}, MODELS)
+        assert study.scale == scale
+        assert study.experiments == study.at_paper_scale
+
+
+def test_an_own_scale_uses_the_papers_numbers_of_runs_unless_it_lists_its_own(raw):
+    raw["scales"]["mine"] = {"admission": {"runs": 4, "runs_per_block": 2}}
+    raw["scale"] = "mine"
+    study = load_study(raw, MODELS)
+    assert len(study.experiments["admission"].blocks) == 2
+    assert study.run_counts == tuple(raw["heavy_tails"]["run_counts"]["paper"])
+    raw["heavy_tails"]["run_counts"]["mine"] = [30, 20]
+    assert load_study(raw, MODELS).run_counts == (20, 30)

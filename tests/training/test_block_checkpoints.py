@@ -15,34 +15,33 @@ import pandas as pd
 import pytest
 import torch
 
+from blocks import regression
 from pipeline_lib.artifacts import checkpoint
+from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError, block_checkpoint
 from pipeline_lib.artifacts.state_archive import State
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.models.linear_network import block as blocks_two_layer
-from pipeline_lib.models.linear_network.block import two_layer_block
+from pipeline_lib.models.linear_network.block import Grouping, Network, linear_network_block
+from pipeline_lib.models.linear_network.student import Student
 from pipeline_lib.models.linear_regression import block as blocks
-from pipeline_lib.models.linear_regression.block import BlockResult, regression_block
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.study.block import Hardware
 from pipeline_lib.training import resumable
+from pipeline_lib.training.steps import StepPlan
 
 STEPS, REPLICAS, GROUP = 250, 10, 3  # groups of 3, 3, 2 and 2
 STEPS_AT_ONCE = 5  # that a record holds
 MADE_OF = {"code": "abc"}
 
 
-def regression(
-    backend: str,
-    state: Checkpoint | None = None,
-    threads: int = 1,
-    seed: int = 0,
-    rate: float = 0.1,
-) -> BlockResult:
+def one_layer(
+    backend: str, state: Checkpoint | None = None, threads: int = 1, rate: float = 0.1
+) -> BlockTables:
     rng = np.random.default_rng(0)
-    x, y, w = rng.standard_normal((21, 4)), rng.standard_normal(21), rng.standard_normal(4)
-    stream = seed_sequence(seed, "batches")
-    rates = np.full(STEPS, rate)
-    return regression_block(x, y, w, rates, 15, REPLICAS, stream, backend, threads, state)
+    problem = rng.standard_normal((21, 4)), rng.standard_normal(21), rng.standard_normal(4)
+    plan = StepPlan(np.full(STEPS, rate), 15, REPLICAS, seed_sequence(0, "batches"))
+    return regression(problem, plan, backend, threads, state)
 
 
 def two_layer(
@@ -52,20 +51,19 @@ def two_layer(
     steps: int = STEPS,
     rate: float = 0.05,
     layers: tuple[int, int, int] = (5, 8, 2),
-) -> BlockResult:
+) -> BlockTables:
     rng = np.random.default_rng(0)
     p, p1, p2 = layers
-    weights = (0.3 * rng.standard_normal(shape) for shape in ((p1, p), (p2, p1), (p2, p)))
-    return two_layer_block(
-        *weights, np.full(steps, rate), 8, REPLICAS, seed_sequence(0, "batches"), GROUP, threads,
-        dtype, checkpoint=state,
-    )  # fmt: skip
+    w1, w2, teacher = (0.3 * rng.standard_normal(shape) for shape in ((p1, p), (p2, p1), (p2, p)))
+    plan = StepPlan(np.full(steps, rate), 8, REPLICAS, seed_sequence(0, "batches"))
+    student, grouping = Student((w1, w2), teacher), Grouping(GROUP, dtype)
+    return linear_network_block(student, plan, grouping, Hardware(threads=threads), state)
 
 
-BLOCKS: dict[str, Callable[..., BlockResult]] = {
-    "regression, compiled": partial(regression, "numba"),
-    "regression, torch": partial(regression, "torch"),
-    "regression, diverging": partial(regression, "numba", rate=8.0),
+BLOCKS: dict[str, Callable[..., BlockTables]] = {
+    "regression, compiled": partial(one_layer, "numba"),
+    "regression, torch": partial(one_layer, "torch"),
+    "regression, diverging": partial(one_layer, "numba", rate=8.0),
     "two layers, compiled": partial(two_layer, "float32"),
     "two layers, torch": partial(two_layer, "float64"),
     "two layers, diverging": partial(two_layer, "float32", rate=0.8),
@@ -75,7 +73,7 @@ EVERY = pytest.mark.parametrize("kind", BLOCKS)
 
 def in_small_pieces(patch: pytest.MonkeyPatch, kind: str) -> None:
     """Many records, and so many moments to save at; torch instead of the kernel by name."""
-    patch.setattr(blocks, "_CHUNK_BYTES", STEPS_AT_ONCE * 16 * REPLICAS * 4)
+    patch.setattr(blocks, "CHUNK_BYTES", STEPS_AT_ONCE * 16 * REPLICAS * 4)
     patch.setattr(blocks_two_layer, "_STEPS_PER_RECORD", STEPS_AT_ONCE)
     patch.setattr(resumable, "_POLL_S", 0.001)
     patch.setattr("pipeline_lib.training.loop.train.__defaults__", (STEPS_AT_ONCE, 0))
@@ -85,12 +83,12 @@ def in_small_pieces(patch: pytest.MonkeyPatch, kind: str) -> None:
 
 
 @pytest.fixture
-def undisturbed(kind: str, monkeypatch: pytest.MonkeyPatch) -> BlockResult:
+def undisturbed(kind: str, monkeypatch: pytest.MonkeyPatch) -> BlockTables:
     in_small_pieces(monkeypatch, kind)
     return BLOCKS[kind]()
 
 
-def assert_same(found: BlockResult, expected: BlockResult) -> None:
+def assert_same(found: BlockTables, expected: BlockTables) -> None:
     for name in ("statistics", "divergence"):
         one, other = getattr(found, name), getattr(expected, name)
         pd.testing.assert_frame_equal(one, other, check_exact=True)
@@ -132,7 +130,7 @@ def train(kind: str, folder: Path, threads: int) -> None:
 
 @EVERY
 def test_a_killed_process_goes_on_bit_for_bit(
-    kind: str, undisturbed: BlockResult, tmp_path: Path
+    kind: str, undisturbed: BlockTables, tmp_path: Path
 ) -> None:
     assert ("diverging" in kind) == (len(undisturbed.divergence) > 0)
     path = tmp_path / "state.zip"
@@ -157,7 +155,7 @@ def test_a_killed_process_goes_on_bit_for_bit(
         assert child.exitcode == -signal.SIGKILL
         done.append(steps_done(Checkpoint(path, MADE_OF).load()))
     assert done == sorted(set(done)), "every process goes on where the one before was"
-    found = BlockResult(*(pd.read_pickle(tmp_path / name) for name in ("statistics", "divergence")))
+    found = BlockTables(*(pd.read_pickle(tmp_path / name) for name in ("statistics", "divergence")))
     assert_same(found, undisturbed)
     assert not path.exists()
 
@@ -172,7 +170,7 @@ class Signalled(Checkpoint):
 
 
 @EVERY
-def test_sigterm_saves_and_stops(kind: str, undisturbed: BlockResult, tmp_path: Path) -> None:
+def test_sigterm_saves_and_stops(kind: str, undisturbed: BlockTables, tmp_path: Path) -> None:
     path = tmp_path / "state.zip"
     with (
         pytest.raises(StoppedError, match="stopped by SIGTERM, state saved; run again to go on"),
@@ -198,10 +196,10 @@ def test_running_groups_end_within_a_record(tmp_path: Path) -> None:
 def test_a_group_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     make = blocks_two_layer._group
 
-    def failing(weights: Any, rates: Any, b: int, n_replicas: int, stream: Any) -> Any:
-        if stream.spawn_key[-1] == 1:
+    def failing(network: Network, plan: StepPlan) -> resumable.Run:
+        if plan.stream.spawn_key[-1] == 1:
             raise MemoryError
-        return make(weights, rates, b, n_replicas, stream)
+        return make(network, plan)
 
     monkeypatch.setattr(blocks_two_layer, "_group", failing)
     start = time.monotonic()
@@ -225,7 +223,7 @@ def test_processors_at_hand_do_not_change_the_reduced_network() -> None:
 def test_without_a_checkpoint_nothing_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resumable.SummarisedRun, "state", None)
     monkeypatch.setattr(resumable.SummarisedRun, "snapshot", None)
-    regression("numba")
+    one_layer("numba")
     two_layer("float32")
 
 

@@ -11,15 +11,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.study.settings import LearningRate
 from pipeline_lib.training.adam_epochs import BATCHES, CLIPPED, AdamSettings, adam_block
 from pipeline_lib.training.dropout_stack import DropoutReplicas
+from pipeline_lib.training.epoch_plan import EpochData, EpochPlan, LearningRates
 from pipeline_lib.training.gradient_records import all_moments, chunked_sq_norms
-from pipeline_lib.training.groups import EpochBlockResult
-from pipeline_lib.training.optim import linear_warmup_then_decay
 
 ORDERS, DROPOUT = seed_sequence(2, "orders"), seed_sequence(2, "dropout")
 N, BATCH, EPOCHS, REPLICAS = 11, 4, 3, 5
@@ -43,15 +44,20 @@ def examples(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 TRAIN, VALIDATION = examples(N, 1), examples(7, 2)
 
 
-def block(dropout: float = 0.0, n_replicas: int = REPLICAS, **settings) -> EpochBlockResult:
-    max_norm = settings.pop("max_norm", MAX_NORM)
-    rates = settings.pop("rates", linear_warmup_then_decay(STEPS, WARMUP, PEAK))
+RATES = LearningRate("warmup_linear", PEAK, WARMUP / STEPS).values(STEPS)
+
+
+def block(
+    dropout: float = 0.0, group_size: int | None = None, rates: LearningRates = RATES
+) -> BlockTables:
+    evaluated_epochs = {"train": [0, 3], "validation": range(EPOCHS + 1)}
     return adam_block(
-        lambda r: DropoutReplicas(module(dropout), cross_entropy, r, DROPOUT), *TRAIN,
-        {"train": TRAIN, "validation": VALIDATION}, rates, BATCH, EPOCHS, n_replicas, ORDERS,
-        RECORDED, {"train": [0, 3], "validation": range(EPOCHS + 1)},
-        AdamSettings(DECAY, (0.8, 0.9), 1e-6, max_norm), chunk=3, **settings,
-    )  # fmt: skip
+        lambda r: DropoutReplicas(module(dropout), cross_entropy, r, DROPOUT),
+        EpochData.on("cpu", *TRAIN, {"train": TRAIN, "validation": VALIDATION}),
+        EpochPlan(rates, BATCH, EPOCHS, REPLICAS, ORDERS, RECORDED, evaluated_epochs, chunk=3),
+        AdamSettings(DECAY, (0.8, 0.9), 1e-6, MAX_NORM),
+        group_size,
+    )
 
 
 class PlainRun:
@@ -158,9 +164,11 @@ def test_a_diverged_replica_is_reported(caplog: pytest.LogCaptureFixture) -> Non
 def test_a_short_mini_batch_is_not_recorded() -> None:
     with pytest.raises(ValueError, match="short mini-batch"):
         adam_block(
-            lambda r: DropoutReplicas(module(), cross_entropy, r, DROPOUT), *TRAIN, {}, [0.1] * 3,
-            BATCH, 1, 2, ORDERS, range(3), {}, AdamSettings(),
-        )  # fmt: skip
+            lambda r: DropoutReplicas(module(), cross_entropy, r, DROPOUT),
+            EpochData.on("cpu", *TRAIN, {}),
+            EpochPlan([0.1] * 3, BATCH, 1, 2, ORDERS, range(3), {}),
+            AdamSettings(),
+        )
 
 
 def test_moments_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +182,7 @@ def test_moments_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch
     assert_allclose(norms, gradients["a"].square().sum(dim=(1, 2)), rtol=1e-13)
     # As on a device without compiled code, six columns at a time.
     for name in ("gradient_records", "replica_moments"):
-        monkeypatch.setattr(f"pipeline_lib.{name}.has_kernel", lambda tensor: False)
+        monkeypatch.setattr(f"pipeline_lib.training.{name}.has_kernel", lambda tensor: False)
     monkeypatch.setattr("pipeline_lib.training.gradient_records._NUMBERS_AT_ONCE", 24)
     parts = all_moments(STOCHASTIC, gradients, False)[STOCHASTIC, ALL]
     vectors = torch.cat([gradients["a"].flatten(1), gradients["b"][:, None]], dim=1)

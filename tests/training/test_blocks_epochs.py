@@ -1,7 +1,7 @@
 """A block trained in epochs against every shuffle, a plain loop, and itself in groups."""
 
 import logging
-from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.files import read_table, write_table
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.estimation.inference import sidak_level, variance_interval
@@ -20,8 +21,8 @@ from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
-from pipeline_lib.training.groups import EpochBlockResult
-from pipeline_lib.training.loop import set_precision
+from pipeline_lib.training.device import set_precision
+from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.module_stack import ModuleReplicas
 from pipeline_lib.training.sgd_epochs import epoch_block
 
@@ -53,35 +54,32 @@ X, Y = examples(11, 5, 3)
 TEST = examples(7, 5, 3, seed=2)
 
 
+def data(device: str = "cpu", dtype: type = np.float64) -> EpochData:
+    sets = {name: (x.astype(dtype), y) for name, (x, y) in {"train": (X, Y), "test": TEST}.items()}
+    return EpochData.on(device, *sets["train"], sets)
+
+
+PLAN = EpochPlan(
+    learning_rates=lambda step: 0.2,
+    batch_size=4,
+    epochs=3,
+    n_replicas=6,
+    stream=STREAM,
+    recorded=(0, 1, 3, 7),
+    evaluated_epochs={"train": [1], "test": range(4)},
+)
+
+
 def block(
-    batch_size: int = 4,
-    epochs: int = 3,
-    n_replicas: int = 6,
-    recorded: tuple[int, ...] = (0, 1, 3, 7),
-    rate: float | Callable[[int], float] = 0.2,
-    weights: dict[str, Tensor] = WEIGHTS,
-    **settings,
-) -> EpochBlockResult:
-    settings.setdefault("evaluated_epochs", {"train": [1], "test": range(epochs + 1)})
+    weights: dict[str, Tensor] = WEIGHTS, group_size: int | None = None, **changes
+) -> BlockTables:
+    """A block of `PLAN`, but for ``changes``."""
     return epoch_block(
         lambda r: MlpReplicas(weights, r, threads=2),
-        X.astype(weights["W1"].numpy().dtype),
-        Y,
-        {"train": (X, Y), "test": TEST} if weights is WEIGHTS else as_single(),
-        rate if callable(rate) else lambda step: rate,
-        batch_size,
-        epochs,
-        n_replicas,
-        STREAM,
-        recorded,
-        **settings,
+        data(dtype=weights["W1"].numpy().dtype),
+        replace(PLAN, **changes),
+        group_size,
     )
-
-
-def as_single() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return {
-        name: (x.astype(np.float32), y) for name, (x, y) in {"train": (X, Y), "test": TEST}.items()
-    }
 
 
 def loss_of(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -132,8 +130,10 @@ def test_variance_is_that_over_all_shuffles(group_size: int | None) -> None:
     ]
     result = epoch_block(
         lambda r: MlpReplicas(weights, r, threads=2),
-        x, y, {}, [rate] * 2, 2, 1, n_replicas, STREAM, [0, 1], {}, group_size=group_size,
-    ).statistics  # fmt: skip
+        EpochData.on("cpu", x, y, {}),
+        EpochPlan([rate] * 2, 2, 1, n_replicas, STREAM, [0, 1], {}),
+        group_size,
+    ).statistics
     assert len(result) == 10
     assert (result["n_replicas"] == n_replicas).all()
     for row in result.itertuples():
@@ -172,9 +172,12 @@ def test_a_block_is_the_plain_loop(last_batch: str) -> None:
     sizes = [4, 4, 3] if last_batch == "keep" else [4, 4]
     rates = [0.3 / (1 + t) for t in range(len(sizes) * epochs)]
     result = block(
-        4, epochs, n_replicas, recorded, rates.__getitem__, last_batch=last_batch,
+        n_replicas=n_replicas,
+        recorded=recorded,
+        learning_rates=rates.__getitem__,
+        last_batch=last_batch,
         evaluated_epochs={"train": [epochs], "test": [0, 2]},
-    )  # fmt: skip
+    )
     after: list[list[dict[str, Tensor]]] = [[WEIGHTS] * n_replicas]
     steps: list[list[dict[str, np.ndarray]]] = []
     for epoch in range(epochs):
@@ -273,15 +276,13 @@ def test_groups_train_the_same_replicas() -> None:
 
 
 def test_any_module_trains_as_the_built_in_network() -> None:
-    given = block(rate=0.2)
+    given = block()
     module = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)).double()
     names = {"W1": "0.weight", "b1": "0.bias", "W2": "2.weight", "b2": "2.bias", ALL: ALL}
     module.load_state_dict({names[name]: weight for name, weight in WEIGHTS.items()})
     result = epoch_block(
-        lambda r: ModuleReplicas(module, functional.cross_entropy, r), X, Y,
-        {"train": (X, Y), "test": TEST}, lambda step: 0.2, 4, 3, 6, STREAM, (0, 1, 3, 7),
-        {"train": [1], "test": range(4)},
-    )  # fmt: skip
+        lambda r: ModuleReplicas(module, functional.cross_entropy, r), data(), PLAN
+    )
     pd.testing.assert_frame_equal(result.metrics, given.metrics, rtol=1e-10)
     expected = given.statistics.assign(tensor=given.statistics["tensor"].map(names))
     order = ["tensor", "step"]
@@ -302,12 +303,8 @@ def test_precision_of_products_is_set(allow: bool) -> None:
 
 
 def test_a_constant_rate_is_a_sequence_or_a_function() -> None:
-    given = block(rate=0.2)
-    result = epoch_block(
-        lambda r: MlpReplicas(WEIGHTS, r), X, Y, {"train": (X, Y), "test": TEST},
-        np.full(9, 0.2), 4, 3, 6, STREAM, np.array([0, 1, 3, 7]),
-        {"train": [1], "test": range(4)},
-    )  # fmt: skip
+    given = block()
+    result = block(learning_rates=np.full(9, 0.2), recorded=np.array([0, 1, 3, 7]))
     pd.testing.assert_frame_equal(result.statistics, given.statistics)
     pd.testing.assert_frame_equal(result.metrics, given.metrics)
 
@@ -327,7 +324,7 @@ def test_a_diverged_replica_is_reported(
 ) -> None:
     single = {name: weight.float() for name, weight in WEIGHTS.items()}
     with caplog.at_level(logging.WARNING):
-        result = block(recorded=recorded, rate=1e30, weights=single, group_size=3)
+        result = block(single, 3, recorded=recorded, learning_rates=lambda step: 1e30)
     lost = result.divergence
     assert lost["replica"].tolist() == list(range(6)), "indices count over the whole block"
     # With one record, before the first step, the loss is seen after the last of nine.
@@ -349,7 +346,7 @@ def test_an_infinite_weight_behind_dead_units_is_divergence() -> None:
     """The gradient is finite, the loss too: only the weight tells."""
     dead = {name: weight.clone() for name, weight in WEIGHTS.items()}
     dead["b1"] = torch.full_like(dead["b1"], -torch.inf)
-    result = block(weights=dead, recorded=(0, 3), evaluated_epochs={})
+    result = block(dead, recorded=(0, 3), evaluated_epochs={})
     assert_array_equal(result.divergence["step"], 0)
     assert result.statistics["contribution_mean"].isna().all()
 
@@ -371,9 +368,7 @@ def test_what_does_not_exist_is_refused(change: dict, message: str) -> None:
 
 def test_too_few_learning_rates_are_refused() -> None:
     with pytest.raises(ValueError, match="9 steps need as many learning rates, got 8"):
-        epoch_block(
-            lambda r: MlpReplicas(WEIGHTS, r), X, Y, {}, [0.1] * 8, 4, 3, 2, STREAM, [0], {}
-        )
+        block(learning_rates=[0.1] * 8)
 
 
 @pytest.mark.gpu
@@ -381,11 +376,7 @@ def test_too_few_learning_rates_are_refused() -> None:
 def test_cuda_and_cpu_agree() -> None:
     on_cpu = block()
     weights = {name: weight.cuda() for name, weight in WEIGHTS.items()}
-    on_gpu = epoch_block(
-        lambda r: MlpReplicas(weights, r), X, Y, {"train": (X, Y), "test": TEST},
-        lambda step: 0.2, 4, 3, 6, STREAM, (0, 1, 3, 7),
-        {"train": [1], "test": range(4)}, device="cuda",
-    )  # fmt: skip
+    on_gpu = epoch_block(lambda r: MlpReplicas(weights, r), data("cuda"), PLAN)
     assert_allclose(on_gpu.metrics["loss"], on_cpu.metrics["loss"], rtol=1e-9)
     for column in ("mean_sq_norm", "contribution_mean", "contribution_m2"):
         assert_allclose(on_gpu.statistics[column], on_cpu.statistics[column], rtol=1e-9)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
 from unittest import mock
 
 import numpy as np
@@ -17,19 +18,21 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from blocks import scheduled_plan
+from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError
 from pipeline_lib.artifacts.state_archive import State
 from pipeline_lib.models.module import block as blocks_module
-from pipeline_lib.models.module.block import module_block
+from pipeline_lib.models.module.block import chunk_of, module_block
 from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import seed_sequence
-from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.study.block import Hardware
+from pipeline_lib.study.settings import LearningRate, Optimizer
 from pipeline_lib.training.adam_epochs import AdamSettings, adam_block
 from pipeline_lib.training.dropout_stack import DropoutReplicas
-from pipeline_lib.training.groups import EpochBlockResult
+from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.module_stack import ModuleReplicas
-from pipeline_lib.training.optim import linear_warmup_then_decay
 from pipeline_lib.training.sgd_epochs import epoch_block
 
 N, BATCH, EPOCHS, REPLICAS, GROUP = 22, 3, 6, 5, 3  # groups of 3 and 2
@@ -59,55 +62,85 @@ def data() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def mlp(
     state: Checkpoint | None = None, group: int = GROUP, too_fast_from: int = STEPS
-) -> EpochBlockResult:
+) -> BlockTables:
     generator = torch.Generator().manual_seed(0)
     shapes = {"W1": (7, 6), "b1": (7,), "W2": (3, 7), "b2": (3,)}
     weights = {
         name: 0.4 * torch.randn(*shape, generator=generator) for name, shape in shapes.items()
     }
+
+    def rate(step: int) -> float:
+        return 0.3 / (1 + step) if step < too_fast_from else 1e30
+
     return epoch_block(
-        lambda r: MlpReplicas(weights, r, threads=2), *data()["training"], data(),
-        lambda step: 0.3 / (1 + step) if step < too_fast_from else 1e30, BATCH, EPOCHS, REPLICAS,
-        ORDERS, RECORDED, EVALUATED, group_size=group, checkpoint=state,
-    )  # fmt: skip
+        lambda r: MlpReplicas(weights, r, threads=2),
+        EpochData.on("cpu", *data()["training"], data()),
+        EpochPlan(rate, BATCH, EPOCHS, REPLICAS, ORDERS, RECORDED, EVALUATED),
+        group,
+        state,
+    )
 
 
-def own_module(
-    optimizer: str, dropout: float, state: Checkpoint | None, group: int
-) -> EpochBlockResult:
+def plan_of_module(
+    learning_rate: LearningRate,
+    epochs: int,
+    n_replicas: int,
+    evaluated_epochs: dict[str, list[int]],
+    record: int | Literal["every"] = 3,
+) -> EpochPlan:
+    return scheduled_plan(
+        N,
+        learning_rate,
+        record,
+        batch_size=BATCH,
+        epochs=epochs,
+        n_replicas=n_replicas,
+        stream=ORDERS,
+        evaluated_epochs=evaluated_epochs,
+        chunk=chunk_of(BATCH),
+    )
+
+
+def own_module(optimizer: str, dropout: float, state: Checkpoint | None, group: int) -> BlockTables:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers = [nn.Linear(6, 7), nn.Tanh(), nn.Dropout(dropout), nn.Linear(7, 3)]
+    module = nn.Sequential(*layers)
+    plan = plan_of_module(LearningRate("inverse_time", 0.1), EPOCHS, REPLICAS, EVALUATED)
     # What fits the memory is another matter.
-    with mock.patch.object(blocks_module, "_replicas_that_fit", return_value=group):
+    with mock.patch.object(blocks_module, "most_that_fit", return_value=group):
         return module_block(
-            nn.Sequential(*layers), cross_entropy, data(), LearningRate("inverse_time", 0.1),
-            BATCH, EPOCHS, REPLICAS, ORDERS, 3, EVALUATED, optimizer=optimizer, checkpoint=state,
-        )  # fmt: skip
+            module, cross_entropy, data(), plan, Optimizer(optimizer), checkpoint=state
+        )
 
 
-def sgd_module(state: Checkpoint | None = None, group: int = GROUP) -> EpochBlockResult:
+def sgd_module(state: Checkpoint | None = None, group: int = GROUP) -> BlockTables:
     return own_module("sgd", 0.0, state, group)
 
 
-def adam_module(state: Checkpoint | None = None, group: int = GROUP) -> EpochBlockResult:
+def adam_module(state: Checkpoint | None = None, group: int = GROUP) -> BlockTables:
     return own_module("adam", 0.4, state, group)
 
 
-def xlnet(state: Checkpoint | None = None, group: int = GROUP) -> EpochBlockResult:
-    module, dropout = xlnet_module(20, 8, 1, 2, 8, 0.3, 0), seed_sequence(1, "dropout")
+def xlnet(state: Checkpoint | None = None, group: int = GROUP) -> BlockTables:
+    sizes = {"d_model": 8, "n_layer": 1, "n_head": 2, "d_inner": 8, "dropout": 0.3}
+    module, dropout = xlnet_module(20, sizes), seed_sequence(1, "dropout")
     rng = np.random.default_rng(0)
     x, y = rng.integers(1, 20, (N + 4, 6)).astype(np.int32), rng.integers(2, size=N + 4)
+    sets = {"training": (x[:N], y[:N]), "validation": (x[N:], y[N:])}
+    rates = LearningRate("warmup_linear", 0.05, 2 / STEPS).values(STEPS)
+    recorded = [step for step in range(STEPS) if step % PER_EPOCH != PER_EPOCH - 1]
     return adam_block(
-        lambda replicas: DropoutReplicas(module, cross_entropy, replicas, dropout), x[:N], y[:N],
-        {"training": (x[:N], y[:N]), "validation": (x[N:], y[N:])},
-        linear_warmup_then_decay(STEPS, 2, 0.05), BATCH, EPOCHS, REPLICAS, ORDERS,
-        [step for step in range(STEPS) if step % PER_EPOCH != PER_EPOCH - 1], EVALUATED,
-        AdamSettings(weight_decay=0.1, max_norm=0.05), group_size=group, checkpoint=state,
-    )  # fmt: skip
+        lambda replicas: DropoutReplicas(module, cross_entropy, replicas, dropout),
+        EpochData.on("cpu", *sets["training"], sets),
+        EpochPlan(rates, BATCH, EPOCHS, REPLICAS, ORDERS, recorded, EVALUATED),
+        AdamSettings(weight_decay=0.1, max_norm=0.05),
+        group,
+        state,
+    )
 
 
-BLOCKS: dict[str, Callable[..., EpochBlockResult]] = {
+BLOCKS: dict[str, Callable[..., BlockTables]] = {
     "perceptron": mlp,
     "perceptron, diverging": partial(mlp, too_fast_from=20),
     "own module, SGD": sgd_module,
@@ -118,10 +151,10 @@ EVERY = pytest.mark.parametrize("kind", BLOCKS)
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> Callable[[str], EpochBlockResult]:
-    found: dict[str, EpochBlockResult] = {}
+def undisturbed() -> Callable[[str], BlockTables]:
+    found: dict[str, BlockTables] = {}
 
-    def of(kind: str) -> EpochBlockResult:
+    def of(kind: str) -> BlockTables:
         if kind not in found:
             found[kind] = BLOCKS[kind]()
         return found[kind]
@@ -129,7 +162,7 @@ def undisturbed() -> Callable[[str], EpochBlockResult]:
     return of
 
 
-def assert_same(found: EpochBlockResult, expected: EpochBlockResult) -> None:
+def assert_same(found: BlockTables, expected: BlockTables) -> None:
     assert (expected.statistics["contribution_mean"] > 0).any()
     for name in TABLES:
         one, other = getattr(found, name), getattr(expected, name)
@@ -168,7 +201,7 @@ def train(kind: str, folder: Path) -> None:
 
 @EVERY
 def test_a_killed_process_goes_on_bit_for_bit(
-    kind: str, undisturbed: Callable[[str], EpochBlockResult], tmp_path: Path
+    kind: str, undisturbed: Callable[[str], BlockTables], tmp_path: Path
 ) -> None:
     assert ("diverging" in kind) == (len(undisturbed(kind).divergence) > 0)
     path = tmp_path / "state.zip"
@@ -195,7 +228,7 @@ def test_a_killed_process_goes_on_bit_for_bit(
     child.start()
     child.join()
     assert child.exitcode == 0
-    found = EpochBlockResult(*(pd.read_pickle(tmp_path / name) for name in TABLES))
+    found = BlockTables(*(pd.read_pickle(tmp_path / name) for name in TABLES))
     assert_same(found, undisturbed(kind))
     assert not path.exists()
 
@@ -229,7 +262,7 @@ def stopped(kind: str, path: Path, times: int, number: signal.Signals = signal.S
 
 @EVERY
 def test_a_block_stopped_again_and_again_makes_every_step_once(
-    kind: str, undisturbed: Callable[[str], EpochBlockResult], tmp_path: Path
+    kind: str, undisturbed: Callable[[str], BlockTables], tmp_path: Path
 ) -> None:
     """At all places of an epoch, beside recorded steps and between them, and in evaluations."""
     path = tmp_path / "state.zip"
@@ -252,7 +285,7 @@ def test_a_block_stopped_again_and_again_makes_every_step_once(
 
 @EVERY
 def test_a_stop_in_an_evaluation_leaves_it_to_be_made(
-    kind: str, undisturbed: Callable[[str], EpochBlockResult], tmp_path: Path
+    kind: str, undisturbed: Callable[[str], BlockTables], tmp_path: Path
 ) -> None:
     path = tmp_path / "state.zip"
     # Of the first group: the steps of two epochs, then a part of the validation set's evaluation.
@@ -278,12 +311,10 @@ def test_an_evaluation_begun_anew_draws_the_same(tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = Noisy(6, 3)
+    plan = plan_of_module(LearningRate("constant", 0.1), 3, 4, {"validation": [1, 3]})
 
-    def block(state: Checkpoint | None = None) -> EpochBlockResult:
-        return module_block(
-            module, cross_entropy, data(), LearningRate("constant", 0.1), BATCH, 3, 4, ORDERS,
-            3, {"validation": [1, 3]}, checkpoint=state,
-        )  # fmt: skip
+    def block(state: Checkpoint | None = None) -> BlockTables:
+        return module_block(module, cross_entropy, data(), plan, checkpoint=state)
 
     path = tmp_path / "state.zip"
     with pytest.raises(StoppedError), Signalled(path, PER_EPOCH + 2) as checkpoint:
@@ -325,7 +356,7 @@ def test_an_evaluation_can_be_left_after_each_of_its_parts(
 
 @EVERY
 def test_a_resumed_block_keeps_its_groups(
-    kind: str, undisturbed: Callable[[str], EpochBlockResult], tmp_path: Path
+    kind: str, undisturbed: Callable[[str], BlockTables], tmp_path: Path
 ) -> None:
     path = tmp_path / "state.zip"
     with pytest.raises(StoppedError), Signalled(path, STEPS + 3, signal.SIGTERM) as state:
@@ -337,7 +368,7 @@ def test_a_resumed_block_keeps_its_groups(
 
 @pytest.mark.parametrize("block", [mlp, sgd_module])
 def test_to_ask_whether_a_save_is_due_hands_no_step_over_sooner(
-    block: Callable[..., EpochBlockResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    block: Callable[..., BlockTables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together: list[int] = []
     stack = MlpReplicas if block is mlp else ModuleReplicas
@@ -371,12 +402,11 @@ def test_torch_keeps_its_random_state_when_a_block_resumes(tmp_path: Path) -> No
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_random_layers_on_cuda_go_on(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(6, 7), nn.Dropout(0.4), nn.Linear(7, 3))
+    plan = plan_of_module(LearningRate("constant", 0.1), 2, 4, {"validation": [2]}, "every")
 
-    def block(state: Checkpoint | None = None) -> EpochBlockResult:
-        return module_block(
-            module, cross_entropy, data(), LearningRate("constant", 0.1), BATCH, 2, 4, ORDERS,
-            "every", {"validation": [2]}, optimizer="adam", device="cuda", checkpoint=state,
-        )  # fmt: skip
+    def block(state: Checkpoint | None = None) -> BlockTables:
+        adam, on_cuda = Optimizer("adam"), Hardware("cuda")
+        return module_block(module, cross_entropy, data(), plan, adam, on_cuda, state)
 
     path = tmp_path / "state.zip"
     with pytest.raises(StoppedError), Signalled(path, 5, signal.SIGTERM) as state:

@@ -5,7 +5,8 @@ import torch
 from numpy.testing import assert_allclose
 from torch import Tensor
 
-from pipeline_lib.training.optim import AdamW, clip_per_tensor, linear_warmup_then_decay
+from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.training.optim import AdamW, clip_per_tensor
 
 R = 3
 SHAPES = {"matrix": (4, 5), "vector": (7,), "number": ()}
@@ -26,7 +27,7 @@ def test_adamw_is_torchs_for_each_replica(
 ) -> None:
     monkeypatch.setattr("pipeline_lib.training.optim._AT_ONCE", {"cpu": at_once})
     betas, eps = (0.8, 0.95), 1e-3
-    rate = linear_warmup_then_decay(12, 4, 0.2)
+    rates = LearningRate("warmup_linear", 0.2, 4 / 12).values(12)
     stacked = draws(0)
     single = [{name: p[r].clone() for name, p in stacked.items()} for r in range(R)]
     ours = AdamW(stacked, betas, eps, weight_decay)
@@ -36,9 +37,9 @@ def test_adamw_is_torchs_for_each_replica(
     ]
     for step in range(12):
         gradients = draws(100 + step, scale=10.0 ** (step % 3 - 1))
-        ours.step(gradients, rate(step))
+        ours.step(gradients, rates[step])
         for r, optimiser in enumerate(theirs):
-            optimiser.param_groups[0]["lr"] = rate(step)
+            optimiser.param_groups[0]["lr"] = rates[step]
             for name, parameter in single[r].items():
                 parameter.grad = gradients[name][r].clone()
             optimiser.step()
@@ -77,18 +78,27 @@ def test_learning_rates_are_those_of_transformers(n_steps: int, warmup: int) -> 
 
     optimiser = torch.optim.SGD([torch.zeros(1)], lr=4e-5)
     theirs = get_linear_schedule_with_warmup(optimiser, warmup, n_steps)
-    ours = linear_warmup_then_decay(n_steps, warmup, 4e-5)
+    ours = LearningRate("warmup_linear", 4e-5, warmup / n_steps).values(n_steps)
+    assert len(ours) == n_steps
     for step in range(n_steps):
-        assert_allclose(ours(step), theirs.get_last_lr()[0], rtol=1e-14)
+        assert_allclose(ours[step], theirs.get_last_lr()[0], rtol=1e-14)
         optimiser.step()
         theirs.step()
-    assert ours(n_steps) == 0
+    # One more step down the slope it would be 0.
+    assert_allclose(ours[-1], 4e-5 / (n_steps - warmup), rtol=1e-14)
 
 
-@pytest.mark.parametrize("warmup", [-1, 10])
-def test_a_warmup_that_does_not_fit_is_refused(warmup: int) -> None:
+@pytest.mark.parametrize(
+    ("warmup", "told"), [(-0.1, "greater than or equal to 0"), (1.0, "less than 1")]
+)
+def test_a_warmup_that_is_no_share_is_refused(warmup: float, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        LearningRate("warmup_linear", 1.0, warmup)
+
+
+def test_a_warmup_that_leaves_no_step_to_fall_is_refused() -> None:
     with pytest.raises(ValueError, match="0 to 9"):
-        linear_warmup_then_decay(10, warmup, 1.0)
+        LearningRate("warmup_linear", 1.0, 0.96).values(10)
 
 
 @pytest.mark.parametrize("max_norm", [1.0, 2.5])

@@ -9,6 +9,7 @@ import yaml
 from pipeline_lib.data.admissions import design_matrix, load_admissions
 from pipeline_lib.errors import DataError
 from pipeline_lib.estimation.inference import holm, p_value
+from pipeline_lib.models import MODELS
 from pipeline_lib.models.initial_weights import gaussian_weights
 from pipeline_lib.models.linear_regression.block import regression_block
 from pipeline_lib.seeding import batch_stream
@@ -27,7 +28,7 @@ def design(raw_data: list[Path]):
 @pytest.fixture(scope="module")
 def study(repository: Path):
     raw = yaml.safe_load((repository / "config.yaml").read_text())
-    return load_study(raw | {"scale": "paper"}, repository / "workflow/schemas/config.schema.yaml")
+    return load_study(raw | {"scale": "paper"}, MODELS)
 
 
 @pytest.mark.parametrize("name", ["admission", "admission_sweep"])

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_workflow import NOTHING, copy_of, jobs
 
+from checkout import NOTHING, copy_of, jobs, with_real_edit
 from pipeline_lib.artifacts.files import read_provenance, read_table
 
 pytest.importorskip("sklearn")
@@ -98,7 +98,7 @@ def test_edited_code_reruns_what_depends_on_it(places, edited, again) -> None:
     checkout, folder = places
     path = checkout.parent / edited
     original = path.read_text()
-    path.write_text(original + "\n# edited\n")
+    path.write_text(with_real_edit(original))
     try:
         done = snakemake(checkout, folder, "--dry-run", *ONLY_ONE)
     finally:

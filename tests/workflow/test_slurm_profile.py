@@ -10,6 +10,7 @@ import yaml
 from snakemake.resources import GroupResources, Resources
 
 from checkout import copy_of, snakemake
+from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.cost import runtime
 
@@ -50,7 +51,7 @@ def asked(folder: Path, **compute: object) -> Asked:
 def minutes(folder: Path, device: str) -> dict[tuple[str, int], str]:
     """The time limits of the cost model, by (experiment, b)."""
     config = yaml.safe_load((folder / "config.yaml").read_text()) | {"scale": "paper"}
-    study = load_study(config, folder / "workflow/schemas/config.schema.yaml")
+    study = load_study(config, MODELS)
     return {
         (name, b): str(runtime(study.experiments[name], b, 1, device))
         for name in (ON_CPU, ON_GPU)

@@ -127,9 +127,17 @@ def code_of(script):
         experiments = (
             [study.experiments[named]] if named else study.experiments.values()
         )
-        models = {type(experiment.model) for experiment in experiments}
+        models = [experiment.model for experiment in experiments]
+        kinds = {type(model) for model in models if model.kind in MODELS}
         return DIGESTS.of(
-            Path(script).name, [f"{one.__module__}:{one.__name__}" for one in models]
+            Path(script).name,
+            [f"{kind.__module__}:{kind.__name__}" for kind in kinds],
+            [
+                path
+                for model in models
+                if model.kind not in MODELS
+                for path in model.own_files(OWN_FOLDERS)
+            ],
         )
 
     return code

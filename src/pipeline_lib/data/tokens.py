@@ -1,13 +1,13 @@
-"""Texts as rows of integers: a SentencePiece vocabulary of the study's own, and XLNet's layout.
+"""Texts as rows of integers: a SentencePiece vocabulary of the study's own, and the layout of rows.
 
 The paper's 35,493,122 parameters imply a vocabulary of 31,246 pieces, not the 32,000 of the public
-XLNet model: it is trained here, as XLNet's was (unigram model, character coverage 0.99995), on the
+model: it is trained here as the public one was (unigram model, character coverage 0.99995), on the
 training texts alone.
 
-A row is `pad ... pad, pieces, <sep>, <cls>`. XLNet puts the classification token last, and
-`XLNetForSequenceClassification` with its `summary_type="last"` reads the hidden state of the LAST
-position whatever the mask: padded on the right it would classify a pad. So pads come first. Their
-id is 0 (the paper: "we pad the sequences ... with zeros"), which is not that of the public model.
+A row is `pad ... pad, pieces, <sep>, <cls>`. The paper's network puts the classification token last
+and classifies by the hidden state of the LAST position, whatever the mask: padded on the right it
+would classify a pad. So pads come first. Their id is 0 (the paper: "we pad the sequences ... with
+zeros"), which is not that of the public model.
 """
 
 import io

@@ -1,5 +1,6 @@
 """The configuration, checked once and frozen. The only reader of the raw dictionaries."""
 
+import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -12,13 +13,14 @@ from pipeline_lib.study.experiment import (
     IterationExperiment,
     allowed_keys,
     check_experiment,
+    common_keys,
     experiment_class,
     required_keys,
     special_keys,
 )
 from pipeline_lib.study.messages import Path, Place, checked, dotted, not_a_mapping, unknown_key
 from pipeline_lib.study.model import Model
-from pipeline_lib.study.study import PAPER, Settings, Study
+from pipeline_lib.study.study import PAPER, ConfigFile, Settings, Study
 
 Kinds = Mapping[str, type[Model]]
 
@@ -31,17 +33,16 @@ def load_study(raw: Mapping[str, Any], kinds: Kinds) -> Study:
     Raises:
         ConfigError: One line that names the key, its value and what is allowed.
     """
-    rest = {key: value for key, value in raw.items() if key not in ("experiments", "scales")}
-    settings = _settings(rest, raw)
+    settings = _settings(raw)
     experiments, scales = raw["experiments"], raw["scales"]
     _check_experiments(experiments)
-    _check_scales(scales, experiments, settings)
+    _check_scales(settings.scale, scales, experiments)
     chosen = settings.scale
     by_scale = {}
     for scale in sorted(scales, key=lambda scale: scale != chosen):
         overrides = scales[scale] or {}
         by_scale[scale] = {
-            name: _experiment(name, _merge(values, overrides.get(name, {})), scales, scale, kinds)
+            name: _experiment(name, _merge(values, overrides.get(name) or {}), scales, scale, kinds)
             for name, values in experiments.items()
         }
     return Study(
@@ -51,18 +52,12 @@ def load_study(raw: Mapping[str, Any], kinds: Kinds) -> Study:
     )
 
 
-def _settings(rest: Mapping[str, Any], raw: Mapping[str, Any]) -> Settings:
-    known = ("scale", "seed", "data_dir", "experiments", "scales", "distortion", "heavy_tails",
-             "compute", "confidence_level", "only")  # fmt: skip
-    for key in rest:
-        if key not in known:
-            raise ConfigError(unknown_key(key, key, known))
-    for key in ("experiments", "scales"):
-        if key not in raw:
-            raise ConfigError(f"config: {key}: missing; it is required")
-        if not isinstance(raw[key], Mapping):
-            raise ConfigError(not_a_mapping(key, raw[key]))
-    settings: Settings = checked(Settings, rest, Place())
+def _settings(raw: Mapping[str, Any]) -> Settings:
+    """What is set once for the study; ConfigError if a key of the file is missing or unknown."""
+    checked(ConfigFile, raw, Place())
+    settings: Settings = checked(
+        Settings, {field.name: raw[field.name] for field in dataclasses.fields(Settings)}, Place()
+    )
     tails = settings.heavy_tails
     if tails.max_step > tails.polynomial_max_step:
         raise ConfigError(
@@ -81,50 +76,31 @@ def _settings(rest: Mapping[str, Any], raw: Mapping[str, Any]) -> Settings:
 
 def _check_experiments(experiments: Mapping[str, Any]) -> None:
     """ConfigError for what cannot be an experiment, such as a misspelt one, which has no model."""
-    if not experiments:
-        raise ConfigError("config: experiments: {} is not allowed; allowed: at least 1 entries")
-    complete = [
-        name
-        for name, values in experiments.items()
-        if isinstance(values, Mapping) and "model" in values
-    ]
-    for name, values in experiments.items():
-        where = f"experiments.{name}"
-        if not isinstance(values, Mapping):
-            raise ConfigError(not_a_mapping(where, values))
+    complete = [name for name, values in experiments.items() if "model" in values]
+    for name in experiments:
         if name not in complete:
             raise ConfigError(
-                f"config: {where}: unknown experiment, and no model for a new one; "
+                f"config: experiments.{name}: unknown experiment, and no model for a new one; "
                 f"allowed: {', '.join(complete)}"
             )
 
 
-def _check_scales(
-    scales: Mapping[str, Any], experiments: Mapping[str, Any], settings: Settings
-) -> None:
+def _check_scales(scale: str, scales: Mapping[str, Any], experiments: Mapping[str, Any]) -> None:
     if PAPER not in scales:
         raise ConfigError(f"config: scales.{PAPER}: missing; it is required")
-    if settings.scale not in scales:
+    if scale not in scales:
         raise ConfigError(
-            f"config: scale: {settings.scale!r} is not one of the allowed values: "
-            f"{', '.join(scales)}"
+            f"config: scale: {scale!r} is not one of the allowed values: {', '.join(scales)}"
         )
-    for scale, overrides in scales.items():
-        for name, values in _mapping(f"scales.{scale}", overrides).items():
+    for each, overrides in scales.items():
+        for name, values in (overrides or {}).items():
+            where = f"scales.{each}.{name}"
             if name not in experiments:
                 raise ConfigError(
-                    f"config: scales.{scale}.{name}: unknown experiment; "
-                    f"allowed: {', '.join(experiments)}"
+                    f"config: {where}: unknown experiment; allowed: {', '.join(experiments)}"
                 )
-            _mapping(f"scales.{scale}.{name}", values)
-
-
-def _mapping(where: str, value: Any) -> Mapping[str, Any]:
-    if value is None:  # a key with nothing below it
-        return {}
-    if not isinstance(value, Mapping):
-        raise ConfigError(not_a_mapping(where, value))
-    return value
+            if not isinstance(values, Mapping | None):  # None is a key with nothing below it
+                raise ConfigError(not_a_mapping(where, values))
 
 
 def _merge(base: Any, override: Any) -> Any:
@@ -177,7 +153,7 @@ def _kind(model: Any, place: Place, kinds: Kinds) -> type[Model]:
                 "allowed: subclasses of pipeline_lib.study.model.Model"
             )
         return found
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise ConfigError(
             f"config: {place(('model', 'kind'))}: {kind!r} is not one of the allowed values: "
             f"{', '.join(kinds)}, or package.module:Class of your own"
@@ -188,13 +164,16 @@ def _kind(model: Any, place: Place, kinds: Kinds) -> type[Model]:
 def _check_keys(values: Mapping[str, Any], kind: type[Model], place: Place) -> None:
     """ConfigError unless the experiment has the keys of its kind of model, and no others."""
     allowed = allowed_keys(kind)
+    known = (*common_keys(), *allowed)
     named = values["model"]["kind"]
     for key in values:
-        if key in special_keys() and key not in allowed:
+        if key not in known and key not in special_keys():
+            raise ConfigError(unknown_key(place((key,)), key, known))
+        if key not in known:
             raise ConfigError(
                 f"config: {place((key,))}: not for a model of kind {named}; "
                 f"allowed: {', '.join(allowed)}"
             )
     for key in required_keys(kind):
-        if key not in values:
+        if values.get(key) is None:
             raise ConfigError(f"config: {place((key,))}: missing; a model of kind {named} needs it")

@@ -122,6 +122,11 @@ def required_keys(model: type[Model]) -> tuple[str, ...]:
     )
 
 
+def common_keys() -> tuple[str, ...]:
+    """Keys of every experiment, whatever its kind of model; its name is not among its keys."""
+    return tuple(field.name for field in dataclasses.fields(Experiment) if field.name != "name")
+
+
 def special_keys() -> set[str]:
     """All keys that depend on the kind of model."""
     classes = (IterationExperiment, EpochExperiment)
@@ -129,7 +134,7 @@ def special_keys() -> set[str]:
 
 
 def _special_fields(cls: type[Experiment]) -> list[dataclasses.Field[Any]]:
-    common = {field.name for field in dataclasses.fields(Experiment)}
+    common = {"name", *common_keys()}
     return [field for field in dataclasses.fields(cls) if field.name not in common]
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import IsInstanceSchema
 
 from pipeline_lib.errors import ConfigError
 
@@ -20,8 +22,15 @@ _BOUNDS = {
     "too_short": ("min_length", "at least {} entries"),
     "string_pattern_mismatch": ("pattern", "text matching {}"),
 }
-_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden", "invalid_key")
 _MISSING = ("missing", "missing_argument")
+
+
+class SectionSchema(GenerateJsonSchema):
+    """JSON schemas of sections. An object of another section, as `model:` is, has its own."""
+
+    def is_instance_schema(self, schema: IsInstanceSchema) -> JsonSchemaValue:
+        return {"type": "object"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ def checked(cls: type[Any], values: Any, place: Place) -> Any:
     try:
         return adapter.validate_python(values)
     except ValidationError as error:
-        schema = adapter.json_schema()
+        schema = adapter.json_schema(schema_generator=SectionSchema)
         raise ConfigError(_told(error, values, schema, place)) from None
 
 
@@ -75,12 +84,16 @@ def _told(error: ValidationError, values: Any, schema: Mapping[str, Any], place:
     path = _path(first, values)
     where, kind, context = place(path), first["type"], first.get("ctx", {})
     if kind in _UNKNOWN:
-        of_section = _fragment(schema, path[:-1], schema)
-        return unknown_key(where, path[-1], list(of_section.get("properties", {})))
+        forms = _forms(_fragment(schema, path[:-1], schema), schema)
+        known = [key for form in forms for key in form.get("properties", {})]
+        return unknown_key(where, path[-1], known)
     if kind in _MISSING:
         return f"config: {where}: missing; it is required"
     found = f"config: {where or 'the file'}: {first['input']!r}"
-    allowed = _fragment(schema, path, schema)
+    is_key = first["loc"][-1:] == ("[key]",)
+    allowed = {"type": "string"} if is_key else _fragment(schema, path, schema)
+    if kind.endswith("_type") or kind == "is_instance_of" or _is_of_other_form(first, values):
+        return f"{found} is of the wrong type; allowed: {' or '.join(_types(allowed, schema))}"
     if kind == "literal_error":
         return f"{found} is not one of the allowed values: {', '.join(_choices(allowed, schema))}"
     if kind == "each_once":
@@ -90,19 +103,19 @@ def _told(error: ValidationError, values: Any, schema: Mapping[str, Any], place:
         return f"{found} is not allowed; allowed: {words.format(context[name])}"
     if kind == "finite_number":
         return f"{found} is not allowed; allowed: a finite number"
-    if kind.endswith("_type") or kind in ("is_instance_of", "dataclass_exact_type"):
-        return f"{found} is of the wrong type; allowed: {' or '.join(_types(allowed, schema))}"
     return f"{found}: {first['msg']}"
 
 
 def _order(one: ErrorDetails, values: Any) -> tuple[bool, bool, bool]:
     """First what is known to be misspelt; of the forms that a value can have, the nearest one."""
-    form_of_many = len(one["loc"]) > len(_path(one, values))
-    is_literal = one["type"] == "literal_error"
-    wrong_form = form_of_many and (
-        one["type"].endswith("_type") or (is_literal and not isinstance(one["input"], str))
-    )
-    return one["type"] not in _UNKNOWN, one["type"] in _MISSING, wrong_form
+    return one["type"] not in _UNKNOWN, one["type"] in _MISSING, _is_of_other_form(one, values)
+
+
+def _is_of_other_form(one: ErrorDetails, values: Any) -> bool:
+    """Whether a value that can have several forms, such as a word or a list, is not of this one."""
+    of_several = one["loc"][-1:] != _path(one, values)[-1:]  # ends with the name of the form
+    is_no_word = one["type"] == "literal_error" and not isinstance(one["input"], str)
+    return of_several and (one["type"].endswith("_type") or is_no_word)
 
 
 def _path(one: ErrorDetails, values: Any) -> Path:
@@ -111,12 +124,11 @@ def _path(one: ErrorDetails, values: Any) -> Path:
     here: Any = values
     last = one["loc"][-1:] if one["type"] in (*_UNKNOWN, *_MISSING) else ()
     for part in one["loc"][: len(one["loc"]) - len(last)]:
-        if isinstance(here, Mapping) and part in here:
-            here = here[part]
-        elif isinstance(here, list | tuple) and isinstance(part, int) and part < len(here):
-            here = here[part]
-        else:
+        is_key = isinstance(here, Mapping) and part in here
+        is_entry = isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
+        if not is_key and not is_entry:
             continue
+        here = here[part]
         path.append(part)
     return (*path, *last)
 
@@ -132,8 +144,10 @@ def _fragment(schema: Mapping[str, Any], path: Path, root: Mapping[str, Any]) ->
             if part in form.get("properties", {}):
                 here = form["properties"][part]
                 break
-            if isinstance(form.get("additionalProperties"), Mapping):
-                here = form["additionalProperties"]
+            of_any_key = [*form.get("patternProperties", {}).values()]
+            of_any_key.append(form.get("additionalProperties"))
+            if isinstance(of_any_key[0], Mapping):
+                here = of_any_key[0]
                 break
         else:
             return {}

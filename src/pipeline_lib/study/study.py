@@ -20,7 +20,7 @@ PAPER = "paper"
 class Settings:
     """The keys of the configuration beside `experiments` and `scales`."""
 
-    scale: Name
+    scale: Text
     """The scale to run: a key of `scales`."""
     seed: NotNegative
     """Seed from which every random stream of the study is derived."""
@@ -34,6 +34,18 @@ class Settings:
     """Level of all confidence intervals."""
     only: Annotated[tuple[Text, ...], UNIQUE, EachOnce] | None
     """Experiments to build, or null for all of them."""
+
+
+@section
+class ConfigFile(Settings):
+    """The whole of config.yaml. Experiments depend on their kind of model and are read later."""
+
+    experiments: Annotated[Mapping[Name, Mapping[Any, Any]], Field(min_length=1)]
+    """Experiments by name, with the paper's values."""
+    scales: Annotated[
+        Mapping[Name, Mapping[Any, Any] | None], Field(json_schema_extra={"required": [PAPER]})
+    ]
+    """Scales by name: what each changes in the experiments. One is called `paper`."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class DropoutReplicas(ModuleReplicas):
         vectorised: all replicas at once by vmap, with one seed for them all (then draws depend on
             the first replica of the group), or one after the other, with the activations of one
             replica in memory. Which is faster depends on the size: vmap saves calls of operations,
-            which counts where these are tiny; at the size of the paper's XLNet both take as long.
+            which counts where these are tiny; at the size of the paper both take as long.
 
     Everything else as there. Torch's own random state is left as it was.
     """

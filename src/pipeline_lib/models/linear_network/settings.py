@@ -19,7 +19,7 @@ from pipeline_lib.study.section import AtLeastTwo, Count, NotNegative, Positive,
 class LinearNetwork(Model):
     """A linear network that learns a teacher of the same shape from samples x ~ N(0, I).
 
-    Samples are drawn online, so the loss is that of the whole law and its gradient is known.
+    Samples are drawn online: the loss is the expectation over x, and its gradient is known.
     """
 
     kind: Literal["linear_network"]
@@ -32,8 +32,8 @@ class LinearNetwork(Model):
     dtype: Literal["float32", "float64"]
     """Precision of weights and gradients; sums of squares are always float64."""
     replicas_at_once: AtLeastTwo
-    """Runs trained together through all steps; a block pools such groups. Some 25 of the paper's
-    network stay in a processor's cache."""
+    """Runs that are trained together through all steps; a block pools such groups. About 25 runs
+    of the paper's network fit a processor's cache."""
 
     in_epochs: ClassVar[bool] = False
     weights_depend_on: ClassVar[tuple[str, ...]] = ("layers", "teacher_seed", "teacher_scale")

@@ -25,9 +25,9 @@ class LinearRegression(Model):
 
     kind: Literal["linear_regression"]
     dataset: Literal["admissions"]
-    """Graduate Admissions."""
+    """The table Graduate Admissions."""
     features: Literal["all"] | Annotated[tuple[Feature, ...], UNIQUE, EachOnce]
-    """`all` seven, or a list of some."""
+    """Features to use: `all` seven, or a list of some."""
 
     in_epochs: ClassVar[bool] = False
     weights_depend_on: ClassVar[tuple[str, ...]] = ("features",)

@@ -21,17 +21,17 @@ IMAGES = {"training": 60_000, "validation": 10_000}  # of MNIST
 
 @section
 class Perceptron(Model):
-    """A fully connected network on MNIST: ReLU, softmax cross-entropy, biases."""
+    """A fully connected network on MNIST, with ReLU, biases and softmax cross-entropy."""
 
     kind: Literal["perceptron"]
     dataset: Literal["mnist"]
-    """The images."""
+    """The images of MNIST."""
     layers: Annotated[tuple[Count, ...], Field(min_length=2)]
     """Widths: 784 inputs, any hidden layers, 10 outputs."""
     training_examples: Count
-    """Images to train on; fewer than 60,000 are a class-balanced subset."""
+    """Images to train on, at most 60,000. Fewer are a class-balanced subset."""
     validation_examples: Count
-    """Images to validate on; fewer than 10,000 are a class-balanced subset."""
+    """Images to validate on, at most 10,000. Fewer are a class-balanced subset."""
     subset_seed: NotNegative
     """Seed of the subsets."""
     dtype: Literal["float32", "float64"]

@@ -24,31 +24,31 @@ from pipeline_lib.study.section import AtLeastTwo, Count, NotNegative, Share, Wh
 
 @section
 class Transformer(Model):
-    """An XLNet classifier of reviews of Yelp."""
+    """A transformer that classifies reviews of Yelp: the network of Sections 4.4 and B.4."""
 
     kind: Literal["transformer"]
     dataset: Literal["reviews"]
-    """The reviews."""
+    """Reviews of Yelp."""
     d_model: AtLeastTwo
     """Width of the layers, an even multiple of `n_head`."""
     n_layer: Count
-    """Layers."""
+    """Number of layers."""
     n_head: Count
-    """Heads of the attention of each layer."""
+    """Attention heads of each layer."""
     d_inner: Count
-    """Width between the two halves of each layer."""
+    """Width of the hidden layer between the attention of one layer and that of the next."""
     dropout: Share
-    """Share of numbers that random layers set to 0 in training."""
+    """Share of the activations that dropout sets to 0 in training."""
     training_examples: AtLeastTwo
-    """Reviews to train on, as many good as bad; a smaller source gives fewer."""
+    """Reviews to train on, half of them good and half bad. A smaller source gives fewer."""
     validation_examples: AtLeastTwo
     """Reviews to validate on."""
     subset_seed: NotNegative
     """Seed of the split."""
     vocabulary: Annotated[Whole, Field(ge=64)]
-    """The most word pieces that the vocabulary may have."""
+    """Largest number of word pieces in the vocabulary."""
     tokens: Annotated[Whole, Field(ge=8)]
-    """Tokens of a review; longer ones are cut, shorter ones padded with zeros."""
+    """Tokens of a review. Longer reviews are cut, shorter ones padded with zeros."""
 
     in_epochs: ClassVar[bool] = True
     weights_depend_on: ClassVar[tuple[str, ...]] = ("d_model", "n_layer", "n_head", "d_inner")

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
-import os
+import logging
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pipeline_lib.study.code.search import Library
+
+log = logging.getLogger(__name__)
 
 
 class Digests:
@@ -25,38 +28,46 @@ class Digests:
         self._library, self._scripts, self._kept = library, scripts, kept
         self._known: dict[str, Any] | None = None
 
-    def of(self, script: str, models: Iterable[str] = ()) -> str:
+    def of(self, script: str, models: Iterable[str] = (), own: Iterable[Path] = ()) -> str:
         """A fingerprint of the code behind ``script``, the name of a file of the folder.
 
         models: the classes of the models that the job may train, as ``package.module:Class``. They
             count if the script uses the table of all models.
+        own: the files of models that lie outside the library. They count likewise, with what they
+            use of the library.
         """
         if self._known is None:
             self._known = self._read()
         key = " ".join([script, *sorted(set(models))])
         if key not in self._known["digests"]:
             found = self._library.search(self._scripts / script, sorted(set(models)))
-            self._known["digests"][key] = found.digest()
+            self._known["digests"][key] = [found.digest(), found.uses_models]
             self._write(self._known)
-        digest: str = self._known["digests"][key]
-        return digest
+        digest, uses_models = self._known["digests"][key]
+        of_own = [self._library.search(path).digest() for path in own if uses_models]
+        return "-".join([digest, *of_own])
 
     def _read(self) -> dict[str, Any]:
         code = self._state_of_code()
         try:
-            known: dict[str, Any] = json.loads(self._kept.read_text(encoding="utf-8"))
+            known = json.loads(self._kept.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            known = {}
-        return known if known.get("code") == code else {"code": code, "digests": {}}
+            known = None
+        if isinstance(known, dict) and known.get("code") == code:
+            return known
+        return {"code": code, "digests": {}}
 
     def _write(self, known: dict[str, Any]) -> None:
-        fresh = self._kept.with_name(f"{self._kept.name}.{os.getpid()}")
+        folder = self._kept.parent
         try:
-            self._kept.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(known, indent=1), encoding="utf-8")
-            fresh.replace(self._kept)
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=folder, encoding="utf-8", delete=False
+            ) as file:
+                json.dump(known, file, indent=1)
+            Path(file.name).replace(self._kept)
         except OSError:
-            fresh.unlink(missing_ok=True)
+            log.debug("%s cannot be written", self._kept)
 
     def _state_of_code(self) -> str:
         told = hashlib.sha256()

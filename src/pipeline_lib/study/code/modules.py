@@ -31,8 +31,8 @@ class Module:
     definitions: by the name that it binds, every other statement that binds it.
     acts: statements that may change something when the module is imported, beside binding names:
         calls, assignments to what is no plain name, all kinds of ``if``, ``for``, ``try`` and
-        ``with``, and functions and classes under a decorator of this package. A plain assignment
-        is taken to change nothing else.
+        ``with``, and functions and classes under a decorator of this package. Plain assignments,
+        default values and bodies of classes are taken to change nothing else.
 
     Raises:
         SyntaxError: the file is not Python, or imports ``*``.
@@ -60,6 +60,11 @@ class Module:
                 self.acts.append(node)
         self.acts += [node for node in decorated if self._is_registered(node)]
         self._written: dict[tuple[int, bool], Statement] = {}
+        self._name, self._is_package = name, path.name == "__init__.py"
+
+    def binds(self, name: str) -> bool:
+        """Whether ``name`` is one of the module's own or imported."""
+        return name in self.definitions or name in self.imports
 
     def statement(self, node: ast.stmt, apart: bool = False) -> Statement:
         """``node`` written out, whole or taken apart."""
@@ -68,6 +73,16 @@ class Module:
             write = self._taken_apart if apart else self._whole
             self._written[key] = write(node)
         return self._written[key]
+
+    def inner_modules(self) -> Statement:
+        """The modules that lie in this package, as parts that import them; none of a module."""
+        nothing = Statement("", frozenset(), frozenset(), (), False)
+        if not self._is_package:
+            return nothing
+        names = {path.stem for path in self.folder.iterdir() if path.suffix in ("", ".py")}
+        targets = {name: Target(f"{self._name}.{name}", None) for name in names - {"__init__"}}
+        parts = ((name, replace(nothing, imports=(targets[name],))) for name in sorted(targets))
+        return replace(nothing, parts=tuple(parts))
 
     def _whole(self, node: ast.AST) -> Statement:
         return Writer(self._package).statement(node)
@@ -122,7 +137,11 @@ class Module:
 
 
 def _is_for_type_checkers(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    return (
+        isinstance(node, ast.If)
+        and not node.orelse
+        and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    )
 
 
 def _is_plain_assignment(node: ast.stmt) -> bool:

@@ -92,8 +92,8 @@ class Found:
 
     @property
     def modules(self) -> set[str]:
-        """The modules of which something counts, by their full names."""
-        return {module for (module, _), texts in self.texts.items() if module and texts}
+        """All modules that are imported on the way, by their full names."""
+        return {module for module, name in self.texts if module and not name}
 
     def add_script(self, path: Path) -> None:
         """Follow all of a script."""
@@ -136,7 +136,7 @@ class Found:
             module = self._module(name)
             assert module is not None
             for used in statement.names:
-                if used in module.imports or used in module.definitions:
+                if module.binds(used):
                     self._add_name(name, used)
             for target in statement.imports:
                 self._add_target(target)
@@ -196,25 +196,33 @@ class Found:
 
     def _add_target(self, target: Target) -> None:
         """What an import names; nothing if it lies outside the library."""
-        if target.name is not None:
-            inner = f"{target.module}.{target.name}"
-            found = self._module(target.module) if target.module else None
-            bound = found and {*found.imports, *found.definitions}
-            if bound and target.name in bound:
-                self._enter(target.module)
-                self._add_name(target.module, target.name)
-                return
-            if self._library.module(inner) is None:
-                if bound and "__getattr__" in bound:
-                    self._enter(target.module)
-                    self._add_name(target.module, "__getattr__")
-                return
-            target = Target(inner, None)
-        whole = self._module(target.module) if target.module else None
-        if whole is not None:
-            self._enter(target.module)
-            for name in [*whole.definitions, *whole.imports]:
-                self._add_name(target.module, name)
+        module, name = target
+        around = self._library.module(module)
+        if around is None:
+            return
+        self._enter(module)
+        inner = f"{module}.{name}"
+        if name is None:
+            self._add_all(module)
+        # A package that imports a module of its own binds the name to that module.
+        elif around.binds(name) and target not in around.imports.get(name, ()):
+            self._add_name(module, name)
+        elif self._library.module(inner) is not None:
+            self._enter(inner)
+            self._add_all(inner)
+        elif around.binds("__getattr__"):
+            self._add_name(module, "__getattr__")
+
+    def _add_all(self, name: str) -> None:
+        """Every name of a module, as it may be asked for any of them."""
+        module = self._library.module(name)
+        if module is None or (name, "*") in self.texts:
+            return
+        self.texts[name, "*"] = []
+        for bound in [*module.definitions, *module.imports]:
+            self._add_name(name, bound)
+        # Modules of a package, which may be asked of it as ``package.module``.
+        self._wait(name, "*", module.inner_modules())
 
     def _enter(self, name: str) -> None:
         """What importing a module runs: it, the packages around it and what it imports."""

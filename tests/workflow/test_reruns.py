@@ -1,0 +1,152 @@
+"""What an edit of the code makes run again: all that may change by it, and nothing else."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from checkout import NOTHING, jobs, snakemake, with_cosmetic_edits, with_real_edit
+from pipeline_lib.study.code.search import WITHOUT_NUMBERS, Library
+
+SMOKE = ("--dry-run", "--config", "scale=smoke")
+FIGURES = {f"fig{name}" for name in ("1a", "1b", "2a", "2b", "3a", "3b", "4a", "4b", "5a", "5b")}
+FIGURES |= {"fig5c", "fig6", "draw_heavy_tails", "draw_distortion"}
+WITHOUT_VARIANCE = {"draw_distortion", "fig3b", "fig4a", "fig4b", "fig5b", "fig5c"}
+TRAINING = {f"train_{kind}block" for kind in ("", "two_layer_", "mlp_", "xlnet_")}
+WEIGHTS = {f"draw_{kind}_weights" for kind in ("initial", "two_layer", "mlp", "xlnet")}
+THEORY = {"exact_moments", "exact_polynomial", "exact_two_layer", "scalar_theory"}
+RAW_DATA = {"prepare_admissions", "prepare_mnist"}
+
+LIST_RULES = """
+import json, sys
+from pathlib import Path
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import OutputSettings, Quietness, ResourceSettings
+with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+    snakefile, folder = map(Path, sys.argv[1:])
+    workflow = api.workflow(ResourceSettings(cores=1), snakefile=snakefile, workdir=folder)
+    rules = [rule for rule in workflow._workflow.rules if rule.script is not None]
+    found = {rule.name: [rule.script, rule.params.code({})] for rule in rules}
+print(json.dumps(found))
+"""
+
+
+def planned(folder: Path, data: str | None) -> set[str]:
+    """The rules of which a dry run lists jobs."""
+    done = snakemake(folder, *SMOKE, data=data)
+    assert done.returncode == 0, done.stderr
+    output = done.stdout + done.stderr
+    return set() if NOTHING in output else set(jobs(output)) - {"all", "total"}
+
+
+@pytest.fixture
+def edit(smoke):
+    """A function that edits a file of the checkout; the test's end takes it back."""
+    originals = {}
+
+    def edited(name: str, change) -> None:
+        path = smoke / name
+        originals.setdefault(path, path.read_text())
+        text = change(path.read_text())
+        assert text != path.read_text()
+        path.write_text(text)
+
+    yield edited
+    for path, text in originals.items():
+        path.write_text(text)
+
+
+def test_cosmetic_edits_of_every_file_and_new_modification_times_rerun_nothing(
+    smoke, data_dir, edit
+):
+    files = [*smoke.glob("src/**/*.py"), *smoke.glob("workflow/scripts/*.py")]
+    for path in files:
+        os.utime(path)
+    assert planned(smoke, data_dir) == set()
+    for path in files:
+        edit(str(path.relative_to(smoke)), with_cosmetic_edits)
+    assert planned(smoke, data_dir) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "reruns", "spares"),
+    [
+        ("seeding", TRAINING | WEIGHTS | {"distort_mnist", "prepare_yelp", "heavy_tails", "claims"},
+         RAW_DATA | {"scalar_theory"}),
+        ("estimation/inference", FIGURES - WITHOUT_VARIANCE
+         | {"aggregate_variance", "heavy_tails", "claims"},
+         TRAINING | WEIGHTS | THEORY | RAW_DATA | {"summarise_metrics"}),
+        ("estimation/statistics", TRAINING | {"aggregate_variance", "claims"},
+         WEIGHTS | THEORY | RAW_DATA | {"heavy_tails"}),
+        ("training/replica_moments", TRAINING | {"aggregate_variance"}, WEIGHTS | THEORY),
+        ("training/adam_epochs", {"train_xlnet_block", "fig5a"}, TRAINING - {"train_xlnet_block"}),
+        ("models/linear_regression/kernel", {"train_block"}, (TRAINING - {"train_block"}) | THEORY),
+        ("models/linear_network/two_layer", {"train_two_layer_block"}, {"train_block"} | WEIGHTS),
+        ("data/admissions", {"prepare_admissions", "train_block", "exact_moments"},
+         {"heavy_tails", "train_mlp_block", "scalar_theory"}),
+        ("theory/wick", {"exact_two_layer", "fig2a"}, TRAINING | WEIGHTS),
+        ("fits/fitting", {"fit_polynomials", "fig1b", "claims"}, TRAINING | THEORY | {"fig1a"}),
+        ("artifacts/files", TRAINING | THEORY | RAW_DATA | FIGURES | {"claims"}, set()),
+    ],
+)  # fmt: skip
+def test_a_real_edit_reruns_what_depends_on_it(smoke, data_dir, edit, name, reruns, spares):
+    edit(f"src/pipeline_lib/{name}.py", with_real_edit)
+    found = planned(smoke, data_dir)
+    assert reruns - found == set()
+    assert spares & found == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("src/pipeline_lib/figures/style.py", with_real_edit, FIGURES),
+        ("workflow/scripts/variance_curves.py", lambda text: text + "assert True\n",
+         {"fig1a", "fig2a", "fig2b"}),
+        ("src/pipeline_lib/claims/catalogue.py", lambda text: text + "CLAIMS = dict(CLAIMS)\n",
+         {"claims"}),
+        # What no job uses, and what decides no number.
+        ("src/pipeline_lib/seeding.py", lambda text: text + "def more():\n    return 1\n", set()),
+        ("src/pipeline_lib/study/cost.py", with_real_edit, set()),
+        ("src/pipeline_lib/logs.py", with_real_edit, set()),
+        ("src/pipeline_lib/pages/table_page.css", lambda text: text + "p {margin: 0}", set()),
+    ],
+)  # fmt: skip
+def test_an_edit_reruns_exactly(smoke, data_dir, edit, name, change, expected):
+    edit(name, change)
+    assert planned(smoke, data_dir) == expected
+
+
+def test_every_rule_with_a_script_is_given_the_code_behind_it(fresh):
+    command = [sys.executable, "-c", LIST_RULES, fresh / "Snakefile", fresh]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found.keys() > TRAINING | WEIGHTS | THEORY | RAW_DATA | FIGURES
+    digests = {name: code for name, (_, code) in found.items()}
+    assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests.values()), digests
+    # Rules of one script share one digest; those of different scripts never do.
+    assert len(set(digests.values())) == len({script for script, _ in found.values()})
+
+
+def test_what_the_jobs_called_is_among_what_was_found(smoke, calls):
+    """Every function that ran in a job of the smoke study, against the search in the code."""
+    called = defaultdict(set)
+    for path in calls.iterdir():
+        called[path.name.rpartition(".")[0]] |= set(path.read_text().split())
+    assert len(called) > 30
+    library = Library(smoke / "src")
+    for script, names in called.items():
+        texts = library.search(smoke / "workflow/scripts" / script).texts
+        found = {f"{module}:{name}" for module, name in texts}
+        told = {f"pipeline_lib.{name}" for name in WITHOUT_NUMBERS}
+        missed = {
+            name
+            for name in names - found
+            # A lambda belongs to the constant in which it stands.
+            if name.partition(":")[0] not in told and not name.endswith(":<lambda>")
+        }
+        assert not missed, script
