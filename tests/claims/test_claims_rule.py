@@ -139,7 +139,7 @@ def test_claims_on_figures_are_decided_on_their_problem_alone(study):
     constant = LearningRate("constant", 0.1)
     found = finding(CLAIMS["E4"], "confirmed", "All.", exact=False, n_comparisons=3, p_value=0.01)
     rows = pd.DataFrame({"b": [4], "step": [0], "estimator": ["sample"], "n_runs": [1000]})
-    tables = {f"{kind}/teacher_student": rows for kind in ("variance", "theory")}
+    tables = {f"{kind}/teacher_student": rows for kind in ("variance", "theory/variance")}
     needs, evaluator = two_orders(lambda *_, artefact: found, "teacher_student", FIGURE_2)
     assert set(needs) == set(tables)
     other = Source(changed("teacher_student", learning_rate=constant), tables, None, {}, None, 0)

@@ -36,7 +36,7 @@ rule claims:
             experiment=[name for name in CLAIMED if name == "admission"],
             init=0,
         ),
-        reviews=[f"{RESULTS}/data/yelp.json"] if "yelp" in CLAIMED else [],
+        reviews=[f"{RESULTS}/data/reviews/yelp.json"] if "yelp" in CLAIMED else [],
     output:
         table=f"{RESULTS}/claims.parquet",
         page=f"{RESULTS}/claims.md",

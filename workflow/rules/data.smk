@@ -64,13 +64,13 @@ rule distort_mnist:
 rule prepare_yelp:
     """Reviews with their tokens, the vocabulary, and a note of which reviews they are."""
     output:
-        table=f"{RESULTS}/data/{{experiment}}.parquet",
-        origin=f"{RESULTS}/data/{{experiment}}.json",
-        vocabulary=f"{RESULTS}/data/{{experiment}}.spm",
+        table=f"{RESULTS}/data/reviews/{{experiment}}.parquet",
+        origin=f"{RESULTS}/data/reviews/{{experiment}}.json",
+        vocabulary=f"{RESULTS}/data/reviews/{{experiment}}.spm",
     log:
-        f"{LOGS}/data/{{experiment}}.log",
+        f"{LOGS}/data/reviews/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/data/{{experiment}}.tsv"
+        f"{BENCHMARKS}/data/reviews/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(TRANSFORMERS),
     retries: 1  # of a download

@@ -269,7 +269,7 @@ rule fig5a:
     """Figure 5a: variance of the gradient by epoch, XLNet."""
     input:
         table=f"{RESULTS}/epoch_variance/yelp.parquet",
-        origin=f"{RESULTS}/data/yelp.json",
+        origin=f"{RESULTS}/data/reviews/yelp.json",
     output:
         figure("fig5a", reviews_category, caption="fig5"),
     log:
@@ -297,7 +297,7 @@ use rule fig5a as fig5b with:
     """Figure 5b: training and validation loss by epoch, XLNet."""
     input:
         table=f"{RESULTS}/metrics/yelp.parquet",
-        origin=f"{RESULTS}/data/yelp.json",
+        origin=f"{RESULTS}/data/reviews/yelp.json",
     output:
         figure("fig5b", reviews_category, caption="fig5"),
     log:

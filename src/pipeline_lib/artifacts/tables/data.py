@@ -47,7 +47,7 @@ DATA = {
     ),
     "reviews": table(
         "One row per review with its tokens.",
-        "data/{experiment}.parquet",
+        "data/reviews/{experiment}.parquet",
         (
             SPLIT,
             column("label", SMALL_INT, "1 for a positive review, 0 for a negative one"),
