@@ -12,6 +12,7 @@
 #     heavy_tails/estimates.parquet, repeats.parquet               its estimates against exact values
 #     fits/{e}.parquet, fitted_curves/{e}.parquet                  polynomial fits
 #     claims.parquet, claims.md                                    verdict on every claim
+#     config.yaml, datapackage.json                                how it was made; all tables
 #     figures/fig1a.svg, .png ...
 #     pages/claims.html ..., report.html, report.zip               `make report`
 #
@@ -45,38 +46,14 @@ rule all:
             figure=FIGURES,
             format=["svg", "png"],
         ),
-        expand(f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.chosen),
         expand(
-            f"{RESULTS}/theory/variance/{{experiment}}.parquet",
-            experiment=chosen(WITH_THEORY),
-        ),
-        expand(
-            [
-                f"{RESULTS}/theory/polynomial/{{experiment}}.parquet",
-                f"{RESULTS}/fits/{{experiment}}.parquet",
-            ],
-            experiment=chosen(FITTED),
-        ),
-        expand(
-            [
-                f"{RESULTS}/figures/{{experiment}}_variance.svg",
-                f"{RESULTS}/figures/{{experiment}}_variance.png",
-                f"{RESULTS}/verdicts/{{experiment}}.md",
-            ],
+            f"{RESULTS}/figures/{{experiment}}_variance.{{format}}",
             experiment=chosen(OWN),
+            format=["svg", "png"],
         ),
-        expand(
-            f"{RESULTS}/metrics/{{experiment}}.parquet",
-            experiment=[name for name in chosen(OWN) if name in IN_EPOCHS],
-        ),
-        (
-            [
-                f"{RESULTS}/theory/scalar_degrees.parquet",
-                f"{RESULTS}/claims.md",
-            ]
-            if study.builds_everything
-            else []
-        ),
+        FINAL_TABLES,
+        f"{RESULTS}/config.yaml",
+        f"{RESULTS}/datapackage.json",
 
 
 include: "workflow/rules/data.smk"
@@ -88,6 +65,7 @@ include: "workflow/rules/fit.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/own.smk"
 include: "workflow/rules/claims.smk"
+include: "workflow/rules/describe.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/report.smk"
 

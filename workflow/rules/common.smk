@@ -25,7 +25,12 @@ from pipeline_lib.models import MODELS
 from pipeline_lib.study.block import block_digest
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.cost import mem_mb, runtime
-from pipeline_lib.study.provenance import made_with, network_settings, of_network
+from pipeline_lib.study.provenance import (
+    as_applied,
+    made_with,
+    network_settings,
+    of_network,
+)
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
@@ -308,3 +313,35 @@ def length_of(wildcards):
 def commit(wildcards):
     """The commit that a page states, looked up only when a page is asked for."""
     return revision(Path(workflow.basedir))
+
+
+# The tables that no other table is made from, and so everything that is computed.
+FINAL_TABLES = [
+    *expand(f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.chosen),
+    *expand(
+        [
+            f"{RESULTS}/theory/variance/{{experiment}}.parquet",
+            f"{RESULTS}/efficiency/{{experiment}}.parquet",
+        ],
+        experiment=chosen(WITH_THEORY),
+    ),
+    *expand(
+        [
+            f"{RESULTS}/theory/polynomial/{{experiment}}.parquet",
+            f"{RESULTS}/fits/{{experiment}}.parquet",
+        ],
+        experiment=chosen(FITTED),
+    ),
+    *expand(f"{RESULTS}/verdicts/{{experiment}}.md", experiment=chosen(OWN)),
+    *expand(f"{RESULTS}/metrics/{{experiment}}.parquet", experiment=chosen(IN_EPOCHS)),
+    *expand(
+        f"{RESULTS}/epoch_variance/{{experiment}}.parquet",
+        experiment=chosen(TRANSFORMERS),
+    ),
+]
+if study.builds_everything:
+    FINAL_TABLES += [
+        f"{RESULTS}/theory/scalar_degrees.parquet",
+        f"{RESULTS}/heavy_tails/estimates.parquet",
+        f"{RESULTS}/claims.md",
+    ]

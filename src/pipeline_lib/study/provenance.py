@@ -3,6 +3,8 @@
 A reader that is given the same refuses a table of another experiment, scale or configuration.
 """
 
+import dataclasses
+import json
 from typing import Any
 
 from pipeline_lib.artifacts.digest import digest
@@ -17,6 +19,14 @@ def made_with(study: Study, name: str) -> dict[str, Any]:
         "config": block_digest(study.experiments[name], study.seed),
         **_of_study(study),
     }
+
+
+def as_applied(study: Study) -> dict[str, Any]:
+    """The whole configuration with the scale applied, as plain JSON values."""
+    experiments = {name: dataclasses.asdict(one) for name, one in study.experiments.items()}
+    values = dataclasses.asdict(study.settings) | {"experiments": experiments}
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
 
 
 def of_network(study: Study, settings: dict[str, Any]) -> dict[str, Any]:
