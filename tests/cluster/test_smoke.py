@@ -41,7 +41,7 @@ def test_smoke_through_slurm_gives_the_values_of_a_run_without_it(cluster, smoke
     jobs = cluster.jobs()
     assert {job.state for job in jobs} == {"COMPLETED"}
     with_gpu = [job for job in jobs if job.gpus]
-    networks = [job for job in jobs if "train_mlp_block" in job.fields["Comment"]]
+    networks = [job for job in jobs if "train_network" in job.fields["Comment"]]
     assert [job.number for job in with_gpu] == [job.number for job in networks]
     assert {job.gpus for job in with_gpu} == {1}
     assert {job.fields["Partition"] for job in with_gpu} == {"gpu"}

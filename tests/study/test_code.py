@@ -412,3 +412,15 @@ def test_the_library_does_nothing_that_the_search_cannot_follow():
                 used.add((short, name))
     # Code of the user's own is an input of its rules.
     assert used - ALLOWED == {("imports.py", "import_module")}
+
+
+def test_a_job_depends_on_its_own_kind_of_model_and_on_no_other() -> None:
+    reference = "pipeline_lib.models.perceptron.settings:Perceptron"
+    script = ROOT / "workflow/scripts/train_block.py"
+    found = Library(ROOT / "src").search(script, [reference])
+    kinds = {
+        module.split(".")[2]
+        for (module, _), texts in found.texts.items()
+        if texts and module.startswith("pipeline_lib.models.") and module.count(".") > 2
+    }
+    assert kinds == {"perceptron"}

@@ -16,53 +16,41 @@ from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.artifacts.state_archive import State
 from pipeline_lib.errors import ConfigError
-from pipeline_lib.models.linear_network import block as blocks_two_layer
-from pipeline_lib.models.linear_network.block import two_layer_block
+from pipeline_lib.models import MODELS, LinearNetwork, OwnModule, Transformer
+from pipeline_lib.models.linear_network import block as linear_network
+from pipeline_lib.models.linear_network import cost as network_cost
+from pipeline_lib.models.linear_network.block import Grouping, linear_network_block
+from pipeline_lib.models.linear_network.student import Student
 from pipeline_lib.models.linear_network.two_layer import multiplications
-from pipeline_lib.models.linear_regression.block import _CHUNK_BYTES, regression_block
-from pipeline_lib.models.perceptron.block import _CHUNK
-from pipeline_lib.models.perceptron.replicas import MlpReplicas, multiply_adds
+from pipeline_lib.models.linear_regression.block import regression_block
+from pipeline_lib.models.perceptron.cost import evaluation_multiply_adds, multiply_adds
+from pipeline_lib.models.perceptron.replicas import MlpReplicas
+from pipeline_lib.models.transformer import cost as transformer_cost
 from pipeline_lib.models.transformer.xlnet import xlnet_module
-from pipeline_lib.sampling.epochs import EpochSampler, recorded_steps
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.study.block import Block
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.cost import (
-    _CHUNK_BYTES as ASSUMED_CHUNK_BYTES,
-)
-from pipeline_lib.study.cost import (
-    _COSTS,
-    _EVALUATED_AT_ONCE,
-    _STATISTICS,
-    CPU_CORE,
     GPU,
     MARGIN,
     MIN_MB,
     MIN_RUNTIME,
+    STATISTICS,
     BlockCost,
     Speed,
     block_cost,
-    evaluation_multiply_adds,
     mem_mb,
-    mlp_multiply_adds,
     resources,
     runtime,
     seconds,
-    two_layer_multiply_adds,
-    xlnet_multiply_adds,
-    xlnet_parameters,
 )
+from pipeline_lib.study.experiment import EpochExperiment, Experiment, IterationExperiment
 from pipeline_lib.study.plan import plan, plan_text
-from pipeline_lib.study.settings import (
-    EpochExperiment,
-    Experiment,
-    IterationExperiment,
-    Mlp,
-    TwoLayer,
-    Xlnet,
-)
 from pipeline_lib.training import resumable
+from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.labelled import Evaluation, GivenBatch
 from pipeline_lib.training.sgd_epochs import epoch_block
+from pipeline_lib.training.steps import StepPlan
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAM = seed_sequence(0, "cost")
@@ -74,7 +62,7 @@ def study_at(scale: str, **compute):
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
     raw["scale"] = scale
     raw["compute"].update(compute)
-    return load_study(raw, ROOT / "workflow/schemas/config.schema.yaml")
+    return load_study(raw, MODELS)
 
 
 SMOKE, PAPER = study_at("smoke").experiments, study_at("paper").experiments
@@ -106,6 +94,10 @@ class CountingStack:
         self.n_examples += batch.size
 
 
+def block_of(experiment: Experiment, b: int) -> Block:
+    return Block(experiment, init=0, batch_size=b, seed=0, study_seed=0)
+
+
 def train_mlp(experiment: EpochExperiment, b: int, stack, checkpoint: Checkpoint | None = None):
     """The block of ``experiment`` with ``stack`` in place of a perceptron of its own."""
     model = experiment.model
@@ -114,24 +106,12 @@ def train_mlp(experiment: EpochExperiment, b: int, stack, checkpoint: Checkpoint
         x = RNG.standard_normal((n, model.layers[0])).astype(np.float32)
         return x, RNG.integers(model.layers[-1], size=n)
 
-    sampler = EpochSampler(model.training_examples, b, 2, STREAM, experiment.last_batch)
-    per_epoch = sampler.steps_per_epoch
     sets = {name: examples(model.validation_examples) for name in ("validation", "distorted")}
     sets["training"] = examples(model.training_examples)
     return epoch_block(
         lambda _: stack,
-        *sets["training"],
-        sets,
-        lambda step: 0.1,
-        b,
-        experiment.epochs,
-        experiment.runs_per_block,
-        STREAM,
-        recorded_steps(
-            experiment.epochs * per_epoch, experiment.recorded_steps, per_epoch, sampler.short_last
-        ),
-        experiment.evaluated_epochs(),
-        experiment.last_batch,
+        EpochData.on("cpu", *sets["training"], sets),
+        EpochPlan.of(block_of(experiment, b), model.training_examples, 1000),
         checkpoint=checkpoint,
     )
 
@@ -156,9 +136,9 @@ def test_steps_and_examples_are_those_of_training_in_epochs(last_batch: str, b: 
     layers = experiment.model.layers
     parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(layers))
     expected = (
-        2 * mlp_multiply_adds(layers, stack.n_examples)
+        2 * multiply_adds(layers, stack.n_examples)
         + 2 * evaluation_multiply_adds(layers, stack.n_evaluated)
-        + _STATISTICS * parameters * stack.n_recorded
+        + STATISTICS * parameters * stack.n_recorded
     )
     assert cost.operations == experiment.runs_per_block * expected
 
@@ -189,9 +169,8 @@ def test_operations_of_a_perceptron_are_those_of_its_products(layers: tuple[int,
         stack.descend(batch, 0.1)
     with FlopCounterMode(display=False) as gradients:
         stack.gradients(batch)
-    expected = 2 * n_replicas * mlp_multiply_adds(layers, b)
+    expected = 2 * n_replicas * multiply_adds(layers, b)
     assert step.get_total_flops() == gradients.get_total_flops() == expected
-    assert mlp_multiply_adds(layers, b) == multiply_adds(layers, b)
     with FlopCounterMode(display=False) as evaluation:
         stack.evaluate(x[0], batch.y[0], chunk=10)
     assert evaluation.get_total_flops() == 2 * n_replicas * evaluation_multiply_adds(layers, b)
@@ -203,12 +182,12 @@ def test_operations_of_a_two_layer_network(layers: tuple[int, int, int], b: int)
     p, p1, p2 = layers
     hidden = min(p1, p + p2)
     products = min(multiplications(p, hidden, p2, b).values())
-    assert two_layer_multiply_adds(layers, b) == products
+    assert network_cost.multiply_adds(layers, b) == products
     model = dataclasses.replace(SMOKE["teacher_student"].model, layers=layers)
     experiment = dataclasses.replace(SMOKE["teacher_student"], model=model)
     cost = block_cost(experiment, b)
     # Stochastic and population gradients of W1 and of W2 are summarised.
-    step = 2 * products + _STATISTICS * 2 * hidden * (p + p2)
+    step = 2 * products + STATISTICS * 2 * hidden * (p + p2)
     assert (cost.steps, cost.operations) == (10, 20 * 10 * step)
 
 
@@ -232,22 +211,21 @@ def regression_tables(
     experiment: IterationExperiment, b: int, checkpoint: Checkpoint | None = None
 ):
     features, target = RNG.standard_normal((500, 8)), RNG.standard_normal(500)
-    rates = np.array(experiment.learning_rates())
-    return regression_block(
-        features, target, np.zeros(8), rates, b, experiment.runs_per_block, STREAM,
-        checkpoint=checkpoint,
-    )  # fmt: skip
+    plan_of_block = StepPlan.of(block_of(experiment, b))
+    return regression_block(features, target, np.zeros(8), plan_of_block, checkpoint=checkpoint)
 
 
-def two_layer_tables(experiment: IterationExperiment, b: int, checkpoint: Checkpoint | None = None):
-    p, p1, p2 = experiment.model.layers
-    w1, w2, teacher = (0.01 * RNG.standard_normal(s) for s in ((p1, p), (p2, p1), (p2, p)))
-    rates = np.array(experiment.learning_rates())
-    at_once = experiment.model.replicas_at_once
-    return two_layer_block(
-        w1, w2, teacher, rates, b, experiment.runs_per_block, STREAM, at_once,
+def network_tables(experiment: IterationExperiment, b: int, checkpoint: Checkpoint | None = None):
+    model = experiment.model
+    shapes = [(outputs, inputs) for inputs, outputs in pairwise(model.layers)]
+    weights = tuple(0.01 * RNG.standard_normal(shape) for shape in shapes)
+    teacher = 0.01 * RNG.standard_normal((model.layers[-1], model.layers[0]))
+    return linear_network_block(
+        Student(weights, teacher),
+        StepPlan.of(block_of(experiment, b)),
+        Grouping(model.replicas_at_once, model.dtype),
         checkpoint=checkpoint,
-    )  # fmt: skip
+    )
 
 
 def mlp_tables(experiment: EpochExperiment, b: int, checkpoint: Checkpoint | None = None):
@@ -259,7 +237,7 @@ def longer(experiment: Experiment) -> Experiment:
     """More rows, so that it is they and not the file's frame that take the room."""
     if isinstance(experiment, IterationExperiment):
         small = experiment.model
-        if isinstance(small, TwoLayer):
+        if isinstance(small, LinearNetwork):
             small = dataclasses.replace(small, layers=(4, 3, 2))
         return dataclasses.replace(experiment, model=small, iterations=500, runs_per_block=4)
     model = dataclasses.replace(
@@ -274,16 +252,16 @@ def longer(experiment: Experiment) -> Experiment:
     ("name", "b", "tables"),
     [
         ("admission", 4, regression_tables),
-        ("teacher_student", 4, two_layer_tables),
+        ("teacher_student", 4, network_tables),
         ("mnist", 20, mlp_tables),
     ],
 )
 def test_storage_is_near_that_of_real_artefacts(tmp_path, name, b, tables, change) -> None:
     experiment = change(SMOKE[name])
     result = tables(experiment, b)
-    for field in dataclasses.fields(result):
-        kind, path = field.name, tmp_path / f"{field.name}.parquet"
-        write_table(path, getattr(result, kind), kind, PROVENANCE)
+    for kind in (field.name for field in dataclasses.fields(result)):
+        if (table := getattr(result, kind)) is not None:
+            write_table(tmp_path / f"{kind}.parquet", table, kind, PROVENANCE)
     written = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert written / 2 < block_cost(experiment, b).bytes_written < 2 * written
 
@@ -304,7 +282,7 @@ class Largest(Checkpoint):
     ("name", "b", "tables"),
     [
         ("admission", 4, regression_tables),
-        ("teacher_student", 4, two_layer_tables),
+        ("teacher_student", 4, network_tables),
         ("mnist", 20, mlp_tables),
     ],
 )
@@ -313,9 +291,9 @@ def test_checkpoints_are_near_those_of_real_blocks(
 ) -> None:
     experiment = change(SMOKE[name])
     if isinstance(experiment, IterationExperiment):
-        monkeypatch.setattr(blocks_two_layer, "_STEPS_PER_RECORD", experiment.iterations // 10)
+        monkeypatch.setattr(linear_network, "_STEPS_PER_RECORD", experiment.iterations // 10)
     monkeypatch.setattr(resumable, "_POLL_S", 0.002)
-    if isinstance(experiment.model, TwoLayer):  # in several groups
+    if isinstance(experiment.model, LinearNetwork):  # in several groups
         model = dataclasses.replace(experiment.model, replicas_at_once=2)
         experiment = dataclasses.replace(experiment, model=model)
     # Without a pause a long run in epochs would save thousands of times.
@@ -388,12 +366,11 @@ def test_bad_values() -> None:
         block_cost(SMOKE["admission"], 501)
     with pytest.raises(ConfigError, match=r"batch size 321: allowed are 1 to 320"):
         block_cost(SMOKE["mnist"], 321)
-    unknown = dataclasses.replace(SMOKE["mnist"].model, kind="forest")
-    with pytest.raises(ConfigError, match=r"kind forest; allowed: linear_regression, two_layer"):
-        block_cost(dataclasses.replace(SMOKE["mnist"], model=unknown), 64)
-    of_unknown = dataclasses.replace(SMOKE["mnist"], model=unknown)
-    for ask in (runtime, mem_mb):  # a module of the user's own asks for what is likely to do
-        assert ask(of_unknown, 64, 3) == 4 * ask(of_unknown, 64, 1)
+    own = OwnModule("module", "mine:make", "mine:loss", "mine:sets", "float32")
+    unknown = dataclasses.replace(SMOKE["mnist"], model=own)
+    assert block_cost(unknown, 64) is None
+    for ask in (runtime, mem_mb):  # what is likely to do
+        assert ask(unknown, 64, 3) == 4 * ask(unknown, 64, 1)
     with pytest.raises(ValueError, match="at least 1 thread, got 0"):
         block_cost(SMOKE["mnist"], 64, 0)
     with pytest.raises(ValueError, match="attempts are counted from 1, got 0"):
@@ -441,23 +418,26 @@ def test_plan_as_text() -> None:
         assert "warning" not in plan_text(short)
 
 
-def test_what_is_assumed_of_other_modules() -> None:
-    assert ASSUMED_CHUNK_BYTES == _CHUNK_BYTES
-    assert _EVALUATED_AT_ONCE == _CHUNK
-    assert set(CPU_CORE) == set(_COSTS)
-    assert {e.model.kind for e in PAPER.values()} <= set(_COSTS)
-    assert isinstance(PAPER["mnist"].model, Mlp)
+def test_experiments_of_the_paper_are_estimated() -> None:
+    for experiment in PAPER.values():
+        assert experiment.model.cpu_core is not None
+        assert block_cost(experiment, experiment.batch_sizes[0]) is not None
 
 
-def test_planning_starts_without_torch() -> None:
-    code = (
-        "import sys, pipeline_lib.study.cost; sys.exit(bool({'torch', 'numba'} & set(sys.modules)))"
-    )
+def test_planning_needs_no_torch() -> None:
+    code = f"""
+import sys, yaml
+from pipeline_lib.models import MODELS
+from pipeline_lib.study.config import load_study
+from pipeline_lib.study.plan import plan_text
+plan_text(load_study(yaml.safe_load(open({str(ROOT / "config.yaml")!r})), MODELS))
+sys.exit(bool({{"torch", "numba"}} & set(sys.modules)))
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-PAPER_XLNET = Xlnet(
-    kind="xlnet",
+PAPER_XLNET = Transformer(
+    kind="transformer",
     dataset="reviews",
     d_model=384,
     n_layer=6,
@@ -473,21 +453,28 @@ PAPER_XLNET = Xlnet(
 
 
 def test_xlnet_of_the_paper_has_its_parameters() -> None:
-    assert sum(xlnet_parameters(PAPER_XLNET).values()) == 35_493_122
+    assert sum(transformer_cost.n_parameters(PAPER_XLNET).values()) == 35_493_122
 
 
 def test_xlnet_products_are_those_of_a_forward_pass() -> None:
     model = dataclasses.replace(
-        PAPER_XLNET, d_model=16, n_layer=2, n_head=4, d_inner=24, vocabulary=50, tokens=12
+        PAPER_XLNET,
+        d_model=16,
+        n_layer=2,
+        n_head=4,
+        d_inner=24,
+        dropout=0.0,
+        vocabulary=64,
+        tokens=12,
     )
-    module = xlnet_module(50, 16, 2, 4, 24, 0.0, seed=1)
-    ids = torch.randint(4, 50, (3, 12))
+    module = xlnet_module(model.vocabulary, model.sizes, seed=1)
+    ids = torch.randint(4, 64, (3, 12))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(ids)
     # The summary and the scores are taken of one token of each review, not of all, and relative
     # positions, twice as many as tokens, are projected too.
     counted = counter.get_total_flops() / 2
-    assert 0.7 * counted < xlnet_multiply_adds(model, 3) < 1.2 * counted
+    assert 0.7 * counted < transformer_cost.multiply_adds(model, 3) < 1.2 * counted
 
 
 def test_plan_counts_checkpoints_of_xlnet() -> None:

@@ -1,7 +1,9 @@
 """The schema for editors, the page about the configuration and what a study accepts agree."""
 
 import copy
+import dataclasses
 import json
+import re
 from typing import Any
 
 import pytest
@@ -71,6 +73,19 @@ def test_an_own_experiment_is_valid(raw, repository):
     raw["experiments"]["mine"] = raw["experiments"]["teacher_student"] | {"model": kind}
     raw["scales"]["smoke"]["mine"] = {"model": kind | {"size": 2}, "runs": 4}
     Draft202012Validator(SCHEMA).validate(raw)
+
+
+def test_the_scale_on_the_page_does_what_the_page_says(raw):
+    page = reference(MODELS)
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    raw["scales"] |= yaml.safe_load(block)["scales"]
+    raw["scale"] = "overnight"
+    Draft202012Validator(SCHEMA).validate(raw)
+    study = load_study(raw, MODELS)
+    here, paper = study.experiments.copy(), study.at_paper_scale
+    rate = dataclasses.replace(paper["mnist"].learning_rate, initial=0.01)
+    assert here.pop("mnist") == dataclasses.replace(paper["mnist"], learning_rate=rate, epochs=100)
+    assert all(experiment == paper[name] for name, experiment in here.items())
 
 
 def all_keys(fragment: dict[str, Any], path: tuple[str, ...] = ()):

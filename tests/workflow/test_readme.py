@@ -39,7 +39,11 @@ PROGRAMS = ("make", "snakemake", "python", ".ci/run")
 # Long, or in need of a cluster or of the whole tree; `.ci/run` calls check and test.
 NOT_HERE = {"test", "test-cluster", "bench", "check", "lock"}
 
-OVERRIDE = "experiments: {admission_sweep: {polynomial: {degree: 5}}}\n"
+OVERRIDE = """\
+experiments: {admission_sweep: {polynomial: {degree: 5}}}
+scales: {overnight: {admission: {runs: 100, runs_per_block: 50}}}
+"""
+OWN_SCALE = "overnight"
 
 NETWORK = """from torch import nn
 
@@ -102,14 +106,15 @@ def snippets(text: str) -> list[str]:
 def executed(command: str) -> str:
     """What runs in place of a command: itself, or a check where it cannot be carried out here.
 
-    A Slurm profile and the paper's scale are planned only, but `plan` only counts and is run.
+    A Slurm profile, the paper's scale and a scale of one's own are planned only, but `plan` only
+    counts and is run.
     """
     program, *words = command.split()
     if program == ".ci/run":
         return "test -x .ci/run && bash -n .ci/run"
     if program == "make" and NOT_HERE & set(words):
         return command.replace("make", "make --dry-run", 1)
-    too_large = "scale=paper" in words and "plan" not in words
+    too_large = {"scale=paper", f"scale={OWN_SCALE}"} & set(words) and "plan" not in words
     if program == "snakemake" and (too_large or any(word.endswith("slurm") for word in words)):
         return command.replace("snakemake", "snakemake --dry-run", 1)
     return command
@@ -126,7 +131,7 @@ class Checkout:
         self.root = copy_of(ROOT, root / "checkout")
         for name in ("Makefile", "pyproject.toml"):
             shutil.copy(ROOT / name, self.root / name)
-        for name in (".ci", "examples"):
+        for name in (".ci", "docs", "examples"):
             ignored = shutil.ignore_patterns("results", "logs", "benchmarks", ".snakemake", "__py*")
             shutil.copytree(ROOT / name, self.root / name, ignore=ignored)
         config = self.root / "config.yaml"
@@ -177,7 +182,7 @@ class Checkout:
             capture_output=True,
             text=True,
             check=False,
-            timeout=600,
+            timeout=3600,  # so that nothing hangs; a busy machine may be slow
         )
         assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
         return done
@@ -217,7 +222,9 @@ def test_pages_hold_commands_and_snippets():
 
 def test_only_what_cannot_run_here_is_replaced():
     replaced = {command for _, command in CASES if executed(command) != command}
-    allowed = re.compile(r"make (test|check|bench|test-cluster)|\.ci/run|.*(scale=paper|slurm).*")
+    allowed = re.compile(
+        r"make (test|check|bench|test-cluster)|\.ci/run|.*(scale=(paper|overnight)|slurm).*"
+    )
     assert [command for command in replaced if not allowed.fullmatch(command)] == []
     assert executed("snakemake --cores 2 fig1a") == "snakemake --cores 2 fig1a"
     assert executed("frobnicate --profile slurm") == "frobnicate --profile slurm"

@@ -17,8 +17,13 @@ SMOKE = ("--dry-run", "--config", "scale=smoke")
 FIGURES = {f"fig{name}" for name in ("1a", "1b", "2a", "2b", "3a", "3b", "4a", "4b", "5a", "5b")}
 FIGURES |= {"fig5c", "fig6", "draw_heavy_tails", "draw_distortion"}
 WITHOUT_VARIANCE = {"draw_distortion", "fig3b", "fig4a", "fig4b", "fig5b", "fig5c"}
-TRAINING = {f"train_{kind}block" for kind in ("", "two_layer_", "mlp_", "xlnet_")}
-WEIGHTS = {f"draw_{kind}_weights" for kind in ("initial", "two_layer", "mlp", "xlnet")}
+REGRESSION = {"train_block of admission", "train_block of admission_sweep"}
+TWO_LAYERS = {"train_block of teacher_student"}
+PERCEPTRON = {"train_network of mnist", "train_network of mnist_inits"}
+TRANSFORMER = {"train_network of yelp"}
+TRAINING = REGRESSION | TWO_LAYERS | PERCEPTRON | TRANSFORMER
+WEIGHTS = {f"draw_weights of {job.split()[-1]}" for job in TRAINING}
+RULES = {"train_block", "train_network", "draw_weights", "draw_own_weights"}
 THEORY = {"exact_moments", "exact_polynomial", "exact_two_layer", "scalar_theory"}
 RAW_DATA = {"prepare_admissions", "prepare_mnist"}
 
@@ -37,11 +42,19 @@ print(json.dumps(found))
 
 
 def planned(folder: Path, data: str | None) -> set[str]:
-    """The rules of which a dry run lists jobs."""
+    """Rules of which a dry run lists jobs, and as "rule of experiment" what it lists them for."""
     done = snakemake(folder, *SMOKE, data=data)
     assert done.returncode == 0, done.stderr
     output = done.stdout + done.stderr
-    return set() if NOTHING in output else set(jobs(output)) - {"all", "total"}
+    if NOTHING in output:
+        return set()
+    rules = set(jobs(output)) - {"all", "total"}
+    listed = re.findall(r"^(?:local)?rule (\w+):\n((?: +.*\n)*)", output, re.MULTILINE)
+    assert rules <= {rule for rule, _ in listed}
+    for rule, told in listed:
+        if named := re.search(r"wildcards: .*experiment=(\w+)", told):
+            rules.add(f"{rule} of {named[1]}")
+    return rules
 
 
 @pytest.fixture
@@ -84,11 +97,11 @@ def test_cosmetic_edits_of_every_file_and_new_modification_times_rerun_nothing(
         ("estimation/statistics", TRAINING | {"aggregate_variance", "claims"},
          WEIGHTS | THEORY | RAW_DATA | {"heavy_tails"}),
         ("training/replica_moments", TRAINING | {"aggregate_variance"}, WEIGHTS | THEORY),
-        ("training/adam_epochs", {"train_xlnet_block", "fig5a"}, TRAINING - {"train_xlnet_block"}),
-        ("models/linear_regression/kernel", {"train_block"}, (TRAINING - {"train_block"}) | THEORY),
-        ("models/linear_network/two_layer", {"train_two_layer_block"}, {"train_block"} | WEIGHTS),
-        ("data/admissions", {"prepare_admissions", "train_block", "exact_moments"},
-         {"heavy_tails", "train_mlp_block", "scalar_theory"}),
+        ("training/adam_epochs", TRANSFORMER | {"fig5a"}, TRAINING - TRANSFORMER),
+        ("models/linear_regression/kernel", REGRESSION, (TRAINING - REGRESSION) | THEORY),
+        ("models/linear_network/two_layer", TWO_LAYERS, (TRAINING - TWO_LAYERS) | WEIGHTS),
+        ("data/admissions", REGRESSION | {"prepare_admissions", "exact_moments"},
+         (TRAINING - REGRESSION) | {"heavy_tails", "scalar_theory"}),
         ("theory/wick", {"exact_two_layer", "fig2a"}, TRAINING | WEIGHTS),
         ("fits/fitting", {"fit_polynomials", "fig1b", "claims"}, TRAINING | THEORY | {"fig1a"}),
         ("artifacts/files", TRAINING | THEORY | RAW_DATA | FIGURES | {"claims"}, set()),
@@ -125,7 +138,7 @@ def test_every_rule_with_a_script_is_given_the_code_behind_it(fresh):
     command = [sys.executable, "-c", LIST_RULES, fresh / "Snakefile", fresh]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found.keys() > TRAINING | WEIGHTS | THEORY | RAW_DATA | FIGURES
+    assert found.keys() > RULES | THEORY | RAW_DATA | FIGURES
     digests = {name: code for name, (_, code) in found.items()}
     assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests.values()), digests
     # Rules of one script share one digest; those of different scripts never do.

@@ -12,7 +12,7 @@ from pipeline_lib.artifacts.files import read_provenance, read_table
 
 
 @pytest.mark.parametrize(
-    ("scale", "blocks"), [("smoke", 2 * 2 + 20), ("quick", 4 + 20), ("paper", 4 + 20)]
+    ("scale", "blocks"), [("smoke", 2 * 2 + 20 + 2), ("quick", 4 + 20 + 6), ("paper", 4 + 20 + 6)]
 )
 def test_dry_run_of_every_scale_lists_its_blocks(fresh, scale, blocks):
     done = snakemake(fresh, "--dry-run", "--config", f"scale={scale}")
@@ -33,7 +33,7 @@ def test_figure_1b_needs_nothing_of_figure_1a(fresh):
 def test_slurm_profile_is_found_and_keeps_the_default_profile(fresh):
     done = snakemake(fresh, "--dry-run", "--profile", "slurm")
     assert done.returncode == 0, done.stderr
-    assert jobs(done.stdout + done.stderr)["train_block"] == 24
+    assert jobs(done.stdout + done.stderr)["train_block"] == 26
     assert "profiles/default" in done.stderr
 
 
@@ -103,7 +103,7 @@ def test_results_from_another_machine_are_drawn_without_training(smoke, reposito
         path.touch()
     scale = ("--config", "scale=smoke")
     planned = snakemake(elsewhere, "--dry-run", *scale)
-    assert jobs(planned.stdout + planned.stderr)["train_block"] == 24
+    assert jobs(planned.stdout + planned.stderr)["train_block"] == 26
     touched = snakemake(elsewhere, "--touch", "--forceall", *scale)
     assert touched.returncode == 0, touched.stderr
     planned = snakemake(elsewhere, "--dry-run", *scale)
@@ -113,7 +113,7 @@ def test_results_from_another_machine_are_drawn_without_training(smoke, reposito
     (elsewhere / "other.yaml").write_text(json.dumps(other))
     planned = snakemake(elsewhere, "--dry-run", "--configfile", "other.yaml", *scale)
     changed = jobs(planned.stdout + planned.stderr)
-    assert changed["draw_initial_weights"] == 1
+    assert changed["draw_weights"] == 1
     assert changed["train_block"] == 4
     figure = "results/smoke/figures/fig1b.png"
     (elsewhere / figure).unlink()

@@ -33,15 +33,13 @@ _INTRODUCTION = """\
 
 <!-- Written by `make schema` from the classes in src/pipeline_lib: change the text there. -->
 
-`config.yaml` is the whole study. Change it, or leave it as it is and put only what differs into a
-file of your own:
+`config.yaml` is the whole study. Change it, or leave it as it is and put what differs into a file
+of your own, which `--configfile mine.yaml` lays over it: what your file does not name stays as it
+is, and a list is replaced as a whole.
 
-    snakemake --cores all --configfile mine.yaml
-
-Your file is laid over `config.yaml`: what it does not name stays as it is there. A list is replaced
-as a whole. Before a job starts, every value is checked, at every scale; a mistake is told in one
-line that names the key, the value and what is allowed. An editor that knows YAML schemas finds
-most of them while you write: the first line of `config.yaml` names the schema.
+Before a job starts, every value is checked, at every scale. A mistake is told in one line that
+names the key, the value and what is allowed. An editor that knows YAML schemas finds most mistakes
+while you write: the first line of `config.yaml` names the schema.
 
 No key can be left out unless its table gives a default.
 """
@@ -50,9 +48,11 @@ An experiment under `experiments` has the paper's values. A scale lists only wha
 them, key by key, however deep: at this scale, `mnist` has the learning rate 0.01 and keeps its
 schedule.
 
-    scales:
-      overnight:
-        mnist: {learning_rate: {initial: 0.01}, epochs: 100}
+```yaml
+scales:
+  overnight:
+    mnist: {learning_rate: {initial: 0.01}, epochs: 100}
+```
 
 Put your own scale into `mine.yaml` and choose it by its name:
 

@@ -12,7 +12,8 @@ What counts for a script, in plain words:
   memory does not decide its numbers.
 - Of the tables' schemas those whose name stands as a string in the code, without the words that
   describe them.
-- Not the logs and the classes of errors, which decide no number.
+- Not the logs and the classes of errors, which decide no number, nor the reading of the
+  configuration, whose values are compared as parameters.
 
 Comments, docstrings and blank lines do not count, nor does the order of functions in a file, nor
 type hints where nothing reads them. Names are followed whatever they stand for, so that rather too

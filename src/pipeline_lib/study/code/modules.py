@@ -24,6 +24,10 @@ _CALLED_BY_NAME = {
 }  # fmt: skip
 
 
+# Decorators of the package that make a class and do nothing else.
+_ONLY_MAKE = {("study.section", "section")}
+
+
 class Module:
     """The top-level statements of a file.
 
@@ -31,8 +35,9 @@ class Module:
     definitions: by the name that it binds, every other statement that binds it.
     acts: statements that may change something when the module is imported, beside binding names:
         calls, assignments to what is no plain name, all kinds of ``if``, ``for``, ``try`` and
-        ``with``, and functions and classes under a decorator of this package. Plain assignments,
-        default values and bodies of classes are taken to change nothing else.
+        ``with``, and functions and classes under a decorator of this package that may register
+        them. Plain assignments, default values and bodies of classes are taken to change nothing
+        else.
 
     Raises:
         SyntaxError: the file is not Python, or imports ``*``.
@@ -130,7 +135,12 @@ class Module:
             for part in ast.walk(decorator)
             if isinstance(part, ast.Name)
         }
-        imported_roots = [target.module for root in roots for target in self.imports.get(root, ())]
+        imported_roots = [
+            target.module
+            for root in roots
+            for target in self.imports.get(root, ())
+            if (target.module.partition(".")[2], target.name) not in _ONLY_MAKE
+        ]
         return bool(roots & self.definitions.keys()) or any(
             f"{module}.".startswith(f"{top}.") for module in imported_roots
         )
