@@ -19,7 +19,7 @@ rule aggregate_variance:
     benchmark:
         f"{BENCHMARKS}/variance/{{experiment}}.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with_of,
         blocks=block_keys,
@@ -41,7 +41,7 @@ rule summarise_metrics:
     wildcard_constraints:
         experiment=any_of(IN_EPOCHS),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with_of,
         blocks=block_keys,
@@ -62,7 +62,7 @@ rule average_epochs:
     wildcard_constraints:
         experiment=any_of(TRANSFORMERS),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with_of,
     script:

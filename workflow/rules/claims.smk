@@ -45,7 +45,7 @@ rule claims:
     benchmark:
         f"{BENCHMARKS}/claims.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=CLAIMS_MADE_WITH,
     script:

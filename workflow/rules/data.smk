@@ -19,7 +19,7 @@ rule prepare_admissions:
         f"{BENCHMARKS}/data/admissions.tsv"
     retries: 1  # of a download
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         # A file that the user supplies or replaces is noticed; where its folder lies is not.
         supplied=supplied_digest(ADMISSIONS_FILES, MIRRORS),
@@ -38,7 +38,7 @@ rule prepare_mnist:
         f"{BENCHMARKS}/data/mnist.tsv"
     retries: 1  # of a download
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     script:
         "../scripts/prepare_mnist.py"
 
@@ -54,7 +54,7 @@ rule distort_mnist:
     benchmark:
         f"{BENCHMARKS}/data/mnist_distorted.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         distortion=dataclasses.asdict(study.distortion),
     script:
@@ -75,7 +75,7 @@ rule prepare_yelp:
         experiment=any_of(TRANSFORMERS),
     retries: 1  # of a download
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         reviews=reviews_of,
         supplied=supplied_digest(REVIEW_FILES, MIRRORS),

@@ -20,7 +20,7 @@ rule describe_results:
     benchmark:
         f"{BENCHMARKS}/describe_results.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         configuration=digest(as_applied(study)),
     script:

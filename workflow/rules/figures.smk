@@ -59,7 +59,7 @@ rule fig1a:
     benchmark:
         f"{BENCHMARKS}/figures/fig1a.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with(study, "admission"),
         runs=study.experiments["admission"].runs,
@@ -85,7 +85,7 @@ rule fig1b:
     benchmark:
         f"{BENCHMARKS}/figures/fig1b.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with(study, "admission_sweep"),
         runs=study.experiments["admission_sweep"].runs,
@@ -109,7 +109,7 @@ rule fig2a:
     benchmark:
         f"{BENCHMARKS}/figures/fig2a.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with(study, "teacher_student"),
         runs=study.experiments["teacher_student"].runs,
@@ -147,7 +147,7 @@ rule draw_heavy_tails:
     benchmark:
         f"{BENCHMARKS}/figures/heavy_tails.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **of_scalar_network(simulated=True),
         run_counts=", ".join(map(number, study.run_counts)),
@@ -166,7 +166,7 @@ rule fig3a:
     benchmark:
         f"{BENCHMARKS}/figures/fig3a.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **scale_of("mnist_inits"),
         made_with=made_with(study, "mnist_inits"),
@@ -187,7 +187,7 @@ rule fig3b:
     benchmark:
         f"{BENCHMARKS}/figures/fig3b.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **scale_of("mnist"),
         made_with=made_with(study, "mnist"),
@@ -207,7 +207,7 @@ rule fig4a:
     benchmark:
         f"{BENCHMARKS}/figures/fig4a.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **scale_of("mnist"),
         made_with=made_with(study, "mnist"),
@@ -239,7 +239,7 @@ rule fig6:
     benchmark:
         f"{BENCHMARKS}/figures/fig6.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **scale_of("mnist"),
         made_with=made_with(study, "mnist"),
@@ -258,7 +258,7 @@ rule draw_distortion:
     benchmark:
         f"{BENCHMARKS}/figures/distortion.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         distortion=dataclasses.asdict(study.distortion),
     script:
@@ -277,7 +277,7 @@ rule fig5a:
     benchmark:
         f"{BENCHMARKS}/figures/fig5a.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **scale_of("yelp"),
         made_with=made_with(study, "yelp"),

@@ -20,7 +20,7 @@ rule fit_polynomials:
     wildcard_constraints:
         experiment=any_of(FITTED),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with_of,
         steps=lambda wildcards: experiment_of(wildcards).polynomial.steps,

@@ -24,7 +24,7 @@ rule gradient_variance:
     wildcard_constraints:
         experiment=any_of(study.experiments),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         runs=lambda wildcards: experiment_of(wildcards).runs,
         length=length_of,
@@ -47,7 +47,7 @@ rule decide_ordering:
     wildcard_constraints:
         experiment=any_of(study.experiments),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with_of,
     script:

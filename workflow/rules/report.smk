@@ -47,7 +47,7 @@ rule claims_page:
     benchmark:
         f"{BENCHMARKS}/pages/claims.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=CLAIMS_MADE_WITH,
         scale=study.scale,
@@ -72,7 +72,7 @@ rule scalar_degrees_page:
     benchmark:
         f"{BENCHMARKS}/pages/scalar_degrees.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **of_scalar_network(simulated=False),
         scale=study.scale,
@@ -97,7 +97,7 @@ rule polynomial_degrees_page:
     benchmark:
         f"{BENCHMARKS}/pages/polynomial_degrees.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with(study, "admission_sweep"),
         scale=study.scale,
@@ -125,7 +125,7 @@ rule efficiency_page:
     benchmark:
         f"{BENCHMARKS}/pages/efficiency.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=[made_with(study, name) for name in chosen(WITH_THEORY)],
         scale=study.scale,

@@ -23,7 +23,7 @@ rule exact_moments:
     wildcard_constraints:
         experiment=any_of(REGRESSIONS),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with_of,
         features=features_of,
@@ -46,7 +46,7 @@ rule exact_polynomial:
     wildcard_constraints:
         experiment=any_of(FITTED),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with_of,
         features=features_of,
@@ -71,7 +71,7 @@ rule exact_two_layer:
     wildcard_constraints:
         experiment=any_of(TWO_LAYERS),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         made_with=made_with_of,
         learning_rate=lambda wildcards: experiment_of(wildcards).learning_rates()[0],
@@ -91,7 +91,7 @@ rule scalar_theory:
     benchmark:
         f"{BENCHMARKS}/theory/scalar_network.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **of_scalar_network(simulated=False),
     script:
@@ -108,7 +108,7 @@ rule heavy_tails:
     benchmark:
         f"{BENCHMARKS}/heavy_tails/estimates.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * 2 ** (attempt - 1),
         runtime=lambda wildcards, attempt: 10 * 2 ** (attempt - 1),
