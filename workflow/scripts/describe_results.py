@@ -14,7 +14,7 @@ from pipeline_lib.study.provenance import as_applied
 
 with job_log(snakemake.log[0]):
     config, package = (Path(path) for path in snakemake.output)
-    commit = revision(Path(snakemake.scriptdir).parents[1])
+    commit = revision(Path(__file__).resolve().parents[2])
     variances = map(Path, snakemake.input.variance)
     study = load_study(snakemake.config, MODELS)
     write_text(config, record(as_applied(study), commit, variances))
