@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -324,4 +325,23 @@ def test_config_yaml_says_what_was_made_with_what(tmp_path):
         "mine": {
             name: made[name] for name in ("config", "backend", "source", "data_sha256", "n_rows")
         }
+    }
+
+
+def test_rules_write_tables_where_their_schemas_say(repository):
+    text = "".join(path.read_text() for path in (repository / "workflow/rules").glob("*.smk"))
+    found = {
+        path.replace("{{", "{").replace("}}", "}")
+        for path in re.findall(r'f"\{RESULTS\}/([^"]+\.parquet)"', text)
+    }
+    stated = [
+        re.sub(r"\\\{\w+\\\}", r"[\\w{}]*", re.escape(SCHEMAS[kind].metadata[b"path"].decode()))
+        for kind in SCHEMAS
+    ]
+    astray = {path for path in found if not any(re.fullmatch(each, path) for each in stated)}
+    # Verdicts are tables of claims; the others are put together in code.
+    assert astray == {
+        "verdicts/{experiment}.parquet",
+        "runs/{table}/{{experiment}}/init_{{init}}/b_{{b}}/seed_{{seed}}.parquet",
+        "{table}.parquet",
     }

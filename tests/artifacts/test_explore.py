@@ -1,4 +1,4 @@
-"""The notebook docs/explore.py runs from the tables of a study, and says so where there are none."""
+"""The notebook docs/explore.py runs from the tables of a study, or says that there are none."""
 
 import importlib.util
 
