@@ -23,7 +23,6 @@ rule aggregate_variance:
     params:
         made_with=made_with_of,
         blocks=block_keys,
-        results=RESULTS,
     script:
         "../scripts/aggregate_variance.py"
 

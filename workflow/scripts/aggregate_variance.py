@@ -11,7 +11,7 @@ with job_log(snakemake.log[0]):
     paths = [Path(path) for path in snakemake.input.blocks]
     files = dict(zip(snakemake.params.blocks, paths, strict=True))
     made_with = snakemake.params.made_with
-    set_apart(Path(snakemake.params.results), made_with["experiment"], files)
+    set_apart(Path(snakemake.output.variance).parents[1], made_with["experiment"], files)
     table = variance_table(read_blocks(files, made_with), made_with["confidence_level"])
     provenance = made_with | shared_provenance(paths[0])
     write_table(
