@@ -49,9 +49,9 @@ class Perceptron(Model):
                 f"{where}.model.layers: {list(self.layers)} does not fit MNIST; "
                 "allowed: 784 inputs, any hidden layers, 10 outputs"
             )
+        counts = {"training": self.training_examples, "validation": self.validation_examples}
         for split, most in IMAGES.items():
-            count = getattr(self, f"{split}_examples")
-            if count > most:
+            if (count := counts[split]) > most:
                 raise ConfigError(
                     f"{where}.model.{split}_examples: {count} is above the {most} images; "
                     f"allowed: 1 to {most}"
