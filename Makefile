@@ -13,7 +13,7 @@ SNAKEMAKE := $(VENV)/bin/python -m snakemake
 # The report is named after its scale; another one: make report SCALE=smoke
 SCALE = $(shell sed -n 's/^scale: *\([a-z]*\).*/\1/p' config.yaml)
 
-.PHONY: help study report test test-cluster check schema bench lock clean
+.PHONY: help study report test test-cluster check schema calibrate bench lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -49,6 +49,9 @@ check: $(INSTALLED) ## linters, formatters and types
 
 schema: $(INSTALLED) ## write the schema and the documentation of config.yaml from the typed sections
 	$(VENV)/bin/python workflow/schemas/write.py
+
+calibrate: $(INSTALLED) ## simulate coverage and verdicts anew into docs/inference.md, half an hour
+	$(VENV)/bin/python -m pipeline_lib.calibration docs/inference.md
 
 bench: $(INSTALLED) $(JAX_INSTALLED) ## measure the speed, as ratios within one run
 	$(VENV)/bin/python bench/bench_linear.py

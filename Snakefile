@@ -8,7 +8,10 @@
 #     metrics/{e}.parquet                                          losses and errors over runs
 #     verdicts/{e}.parquet, .md                                    order of an own experiment
 #     theory/variance/{e}.parquet, loss/{e}, polynomial/{e}        exact values
+#     theory/precision/{e}.parquet, limits/{e}, test_loss/{e}      runs needed; large t; held-out rows
 #     theory/scalar_variance.parquet, scalar_degrees, ...          the network of one unit a layer
+#     theory/network_degrees.parquet, network_variance, ...        linear networks of several depths
+#     theory/equal_epochs.parquet, sampling_schemes.parquet        other ways of drawing mini-batches
 #     heavy_tails/estimates.parquet, repeats.parquet               its estimates against exact values
 #     fits/{e}.parquet, fitted_curves/{e}.parquet                  polynomial fits
 #     claims.parquet, claims.md                                    verdict on every claim
@@ -63,6 +66,7 @@ include: "workflow/rules/theory.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/fit.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/exact_figures.smk"
 include: "workflow/rules/own.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/describe.smk"

@@ -505,6 +505,7 @@ def variances(at: dict[int, list[float]], relative_error: float = 0.01) -> pd.Da
         "tensor": ALL,
         "estimator": "sample",
         "n_runs": 100,
+        "dof": 99,
         "reliable": True,
     }
     return pd.DataFrame(rows).assign(**constant)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline_lib.estimation.inference import holm, p_value, reliability, variance_interval
+from pipeline_lib.estimation.inference import holm, p_value, variance_interval
+from pipeline_lib.estimation.reliability import reliability
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.theory.batch_polynomial import value_at
 from pipeline_lib.theory.heavy_tails import (
@@ -101,22 +102,23 @@ def test_chunks_pool_to_the_direct_computation():
     steps = estimate(NETWORK, FIFTH, 2, b, n_runs, seed, chunk=400)
     draws = list(streamed_factors(seed, b, n_runs, sizes, 3))
     for t in range(3):
-        squares, values = np.zeros(2), []
+        squares, values, weights = np.zeros(2), [], []
         for s in draws:
             stream = iter(s)
             population, g = list(gradients(NETWORK, FIFTH, lambda it=stream: next(it)))[t]
             squares += ((g - g.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
-            part = contributions(population, g, b)["sample"]
+            values.append(contributions(population, g, b)["sample"])
             # sum of squares over runs less one per chunk, hence the common factor
-            values.append(part * (1 - 1 / part.shape[1]) / (1 - len(sizes) / n_runs))
+            size = s[0].shape[-1]
+            weights.append(np.full(size, (1 - 1 / size) / (1 - len(sizes) / n_runs)))
         pooled = steps[t].estimates["sample"]
         y = np.concatenate(values, axis=1)
         assert np.all(pooled.n_replicas == n_runs)
         assert np.all(pooled.dof == n_runs - len(sizes))
         np.testing.assert_allclose(pooled.mean, squares / (n_runs - len(sizes)), rtol=1e-12)
-        centred = y - y.mean(axis=1, keepdims=True)
-        np.testing.assert_allclose(pooled.m2, (centred**2).sum(axis=1), rtol=1e-10)
-        np.testing.assert_allclose(pooled.m3, (centred**3).sum(axis=1), rtol=1e-10)
+        centred, weight = y - pooled.mean[:, None], np.concatenate(weights)
+        np.testing.assert_allclose(pooled.m2, (weight * centred**2).sum(axis=1), rtol=1e-10)
+        np.testing.assert_allclose(pooled.m3, (weight * centred**3).sum(axis=1), rtol=1e-10)
         np.testing.assert_allclose(pooled.max, y.max(axis=1), rtol=1e-12)
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from flint import fmpq, fmpq_poly
 
-from pipeline_lib.estimation.inference import reliability, variance_interval
+from pipeline_lib.estimation.inference import variance_interval
+from pipeline_lib.estimation.reliability import Estimate, precise, reliability
 from pipeline_lib.figures.heavy_tails import draw
 from pipeline_lib.figures.style import save_figure
 from pipeline_lib.theory.batch_polynomial import coefficients
@@ -129,7 +130,8 @@ def test_heavy_tails_rows_are_the_estimates(estimates):
     for n_runs in (1000, 20_000):
         one = estimate(NETWORK, FIFTH, 2, 2, n_runs, 3)[2].estimates["rao_blackwell"]
         interval = variance_interval(n_runs, one.mean, one.m2, one.m3, 0.9)
-        share, reliable = reliability(n_runs, one.mean, one.max)
+        share, light = reliability(n_runs, one.mean, one.max)
+        reliable = light & precise(Estimate(one.mean, interval.std_error, n_runs - 1))
         row = rows.loc[(2, 2, "W2", n_runs, "rao_blackwell")]
         assert row["variance"] == one.mean[1]
         assert row["std_error"] == interval.std_error[1]
@@ -163,7 +165,8 @@ def test_repeats_rows_are_the_shares(repeats, exact):
     interval = variance_interval(200, one.mean, one.m2, one.m3, 0.9)
     truth = rows.loc[(1, 1, "W1", "sample"), "exact"]
     below, above = interval.high[0] < truth, interval.low[0] > truth
-    flagged = ~reliability(200, one.mean, one.max)[1][0]
+    light = reliability(200, one.mean, one.max)[1]
+    flagged = ~(light & precise(Estimate(one.mean, interval.std_error, 199)))[0]
     row = rows.loc[(1, 1, "W1", "sample")]
     assert 0 < below.sum() < 300  # so that the shares below say something
     assert row["missed_below"] == below.mean()

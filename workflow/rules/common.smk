@@ -1,6 +1,7 @@
 # What every stage shares: the checked configuration, the roots of the paths, input functions.
 
 import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ from pipeline_lib.study.provenance import (
     made_with,
     network_settings,
     of_network,
+    of_study,
 )
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
@@ -93,7 +95,14 @@ DRAWN_FROM = {
     **dict.fromkeys(["fig3b", "fig4a", "fig4b", "fig6"], ["mnist"]),
     **dict.fromkeys(["fig5a", "fig5b", "fig5c"], ["yelp"]),
     **dict.fromkeys(
-        ["heavy_tails", "distortion"], study.experiments
+        [
+            "heavy_tails",
+            "distortion",
+            "b0_counterexample",
+            "equal_epochs",
+            "sampling_schemes",
+        ],
+        study.experiments,
     ),  # of the study as a whole
 }
 FIGURES = [
@@ -315,6 +324,30 @@ def commit(wildcards):
     return revision(Path(workflow.basedir))
 
 
+def figure(name, category, caption=None, label=None):
+    """The two files of a figure, as the report shows them.
+
+    Caption and label are those of its name (`fig1a.rst`, `1a`) unless they are given.
+    """
+    return report(
+        multiext(f"{RESULTS}/figures/{name}", ".svg", ".png"),
+        caption=f"../report/{caption or name}.rst",
+        category=category,
+        labels={"figure": label or name.removeprefix("fig")},
+    )
+
+
+def reviews_used(wildcards, input):
+    """Name of the reviews, and in a sentence what they are. Known once the data are built."""
+    origin = json.loads(Path(input.origin).read_text())
+    return {"name": origin["name"], "note": origin["note"]}
+
+
+def reviews_category(wildcards, params):
+    """The part of the report on XLNet, named by the reviews that it was trained on."""
+    return f"4 {params.reviews['name']}"
+
+
 # The tables that no other table is made from, and so everything that is computed.
 FINAL_TABLES = [
     *expand(f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.chosen),
@@ -332,6 +365,10 @@ FINAL_TABLES = [
         ],
         experiment=chosen(FITTED),
     ),
+    *expand(
+        f"{RESULTS}/theory/precision/{{experiment}}.parquet",
+        experiment=chosen(REGRESSIONS),
+    ),
     *expand(f"{RESULTS}/verdicts/{{experiment}}.md", experiment=chosen(OWN)),
     *expand(f"{RESULTS}/metrics/{{experiment}}.parquet", experiment=chosen(IN_EPOCHS)),
     *expand(
@@ -341,7 +378,13 @@ FINAL_TABLES = [
 ]
 if study.builds_everything:
     FINAL_TABLES += [
+        f"{RESULTS}/theory/limits/admission.parquet",
+        f"{RESULTS}/theory/test_loss/admission.parquet",
+        f"{RESULTS}/theory/equal_epochs.parquet",
+        f"{RESULTS}/theory/sampling_schemes.parquet",
         f"{RESULTS}/theory/scalar_degrees.parquet",
+        f"{RESULTS}/theory/network_degrees.parquet",
+        f"{RESULTS}/theory/b0_counterexample.parquet",
         f"{RESULTS}/heavy_tails/estimates.parquet",
         f"{RESULTS}/claims.md",
     ]

@@ -1,7 +1,5 @@
 # One rule a figure, named as in the paper. Figures read tables only.
 
-import json
-
 from pipeline_lib.data.admissions import FULL_ROWS
 from pipeline_lib.figures.numbers import number
 
@@ -21,30 +19,6 @@ localrules:
     fig5a,
     fig5b,
     fig5c,
-
-
-def figure(name, category, caption=None, label=None):
-    """The two files of a figure, as the report shows them.
-
-    Caption and label are those of its name (`fig1a.rst`, `1a`) unless they are given.
-    """
-    return report(
-        multiext(f"{RESULTS}/figures/{name}", ".svg", ".png"),
-        caption=f"../report/{caption or name}.rst",
-        category=category,
-        labels={"figure": label or name.removeprefix("fig")},
-    )
-
-
-def reviews_used(wildcards, input):
-    """Name of the reviews, and in a sentence what they are. Known once the data are built."""
-    origin = json.loads(Path(input.origin).read_text())
-    return {"name": origin["name"], "note": origin["note"]}
-
-
-def reviews_category(wildcards, params):
-    """The part of the report on XLNet, named by the reviews that it was trained on."""
-    return f"4 {params.reviews['name']}"
 
 
 rule fig1a:

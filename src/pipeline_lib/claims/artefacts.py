@@ -4,26 +4,30 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline_lib.study.experiment import Experiment, IterationExperiment
-from pipeline_lib.study.provenance import made_with, network_settings, of_network
+from pipeline_lib.study.provenance import made_with, network_settings, of_network, of_study
 from pipeline_lib.study.study import Study
 
 # Under results/{scale}/, without .parquet: the kind of table. Those made for every study, ...
 _ALWAYS = {
     "theory/scalar_degrees": "scalar_degrees",
     "heavy_tails/repeats": "heavy_tails_repeats",
+    "theory/network_degrees": "network_degrees",
+    "theory/b0_counterexample": "b0_counterexample",
 }
 # ... and for an experiment of the paper, if one of that name and kind of model is configured.
 _OF_EXPERIMENT: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("admission", "linear_regression"): {
         "variance/admission": "variance",
         "theory/variance/admission": "theory",
+        "theory/test_loss/admission": "test_loss",
+        "theory/equal_epochs": "equal_epochs",
     },
     ("admission_sweep", "linear_regression"): {"variance/admission_sweep": "variance"},
     ("teacher_student", "linear_network"): {
         "variance/teacher_student": "variance",
         "theory/variance/teacher_student": "theory",
     },
-    ("mnist", "perceptron"): {"metrics/mnist": "metric_summary"},
+    ("mnist", "perceptron"): {"metrics/mnist": "metric_summary", "variance/mnist": "variance"},
     ("mnist_inits", "perceptron"): {"variance/mnist_inits": "variance"},
     ("yelp", "transformer"): {
         "variance/yelp": "variance",
@@ -37,6 +41,8 @@ _OF_FIT = {
     "fits/admission_sweep": "fits",
     "fitted_curves/admission_sweep": "fitted_curves",
 }
+# Made with no experiment's settings: of small problems of our own.
+_OF_STUDY = {"theory/network_degrees", "theory/b0_counterexample", "theory/equal_epochs"}
 
 
 def claimed(study: Study) -> dict[str, Experiment]:
@@ -58,6 +64,8 @@ def needed_tables(study: Study) -> dict[str, str]:
 
 def expected_of(study: Study, table: str) -> dict[str, Any]:
     """What one of `needed_tables` must have been made with."""
+    if table in _OF_STUDY:
+        return of_study(study)
     if table in _ALWAYS:
         return of_network(study, network_settings(study, table.startswith("heavy_tails/")))
     return made_with(study, table.rpartition("/")[2])

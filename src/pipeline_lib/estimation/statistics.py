@@ -58,7 +58,8 @@ def statistics_rows(
             full = record.moments[FULL, tensor].sq_deviations
             estimators["rao_blackwell"] = rao_blackwell_contributions(conditional, full)
         for estimator, contributions in estimators.items():
-            summary = summarise(contributions)
+            of_runs = conditional if estimator == "rao_blackwell" else None
+            summary = summarise(contributions, of_runs)
             parts.append(
                 pd.DataFrame(
                     {
@@ -76,6 +77,7 @@ def statistics_rows(
                         "conditional_variance": np.nan
                         if conditional is None
                         else conditional.mean(axis=-1),
+                        "conditional_m2": np.nan if of_runs is None else summary.conditional_m2,
                         **_columns(summary),
                     }
                 )
@@ -89,10 +91,15 @@ def statistics_rows(
 
 def contributions_of(frame: pd.DataFrame) -> Contributions:
     """The contributions that rows of the ``statistics`` artefact hold, one entry a row."""
+    plain = (frame["estimator"] == "sample").to_numpy()
+    conditional = (
+        np.where(plain, 0.0, frame[name]) for name in ("conditional_variance", "conditional_m2")
+    )
     return Contributions(
         frame["n_replicas"].to_numpy(np.int64),
         frame["dof"].to_numpy(np.int64),
         *(frame[f"contribution_{name}"].to_numpy() for name in ("mean", "m2", "m3", "max")),
+        *conditional,
     )
 
 

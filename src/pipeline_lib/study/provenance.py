@@ -17,7 +17,7 @@ def made_with(study: Study, name: str) -> dict[str, Any]:
     return {
         "experiment": name,
         "config": block_digest(study.experiments[name], study.seed),
-        **_of_study(study),
+        **_of_results(study),
     }
 
 
@@ -31,7 +31,12 @@ def as_applied(study: Study) -> dict[str, Any]:
 
 def of_network(study: Study, settings: dict[str, Any]) -> dict[str, Any]:
     """Of the tables of the scalar network that depend on ``settings``."""
-    return {"config": digest({"network": settings, "seed": study.seed}), **_of_study(study)}
+    return {"config": digest({"network": settings, "seed": study.seed}), **_of_results(study)}
+
+
+def of_study(study: Study) -> dict[str, Any]:
+    """Of the tables that depend on no experiment and on no settings but the seed."""
+    return {"config": digest({"seed": study.seed}), **_of_results(study)}
 
 
 def network_settings(study: Study, simulated: bool) -> dict[str, Any]:
@@ -41,5 +46,5 @@ def network_settings(study: Study, simulated: bool) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in unused}
 
 
-def _of_study(study: Study) -> dict[str, Any]:
+def _of_results(study: Study) -> dict[str, Any]:
     return {"scale": study.scale, "confidence_level": study.confidence_level}

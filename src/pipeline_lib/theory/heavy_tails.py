@@ -14,7 +14,7 @@ Arrays hold runs along the last axis and the two layers (g₁, g₂) along the f
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
@@ -199,7 +199,7 @@ def _simulate(
 
 
 def _join(parts: Sequence[Contributions]) -> Contributions:
-    names = ("n_replicas", "dof", "mean", "m2", "m3", "max")
+    names = [field.name for field in fields(Contributions)]
     columns = (np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names)
     return Contributions(*columns)
 

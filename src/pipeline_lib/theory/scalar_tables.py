@@ -8,7 +8,8 @@ import pandas as pd
 from flint import fmpq_poly
 from numpy.typing import NDArray
 
-from pipeline_lib.estimation.inference import Interval, reliability, variance_interval
+from pipeline_lib.estimation.inference import Interval, variance_interval
+from pipeline_lib.estimation.reliability import Estimate, precise, reliability
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
 from pipeline_lib.estimation.variance import Contributions
 from pipeline_lib.theory.batch_polynomial import (
@@ -111,7 +112,7 @@ def heavy_tails_table(
                     exact = truth[b, one.step]
                     interval = _interval(moments, level)
                     below, above = _misses(interval.low, interval.high, exact)
-                    share, reliable = reliability(moments.n_replicas, moments.mean, moments.max)
+                    share, reliable = _reliability(moments, interval)
                     parts.append(
                         pd.DataFrame(
                             {
@@ -149,9 +150,9 @@ def repeats_table(
 
     q05, median, q95: quantiles of the estimate. missed_below, missed_above: share of the repeats
     whose interval at `level` lies wholly below or above the exact variance. flagged: share that
-    `reliability` flags; flagged_of_missed_below: share of those among the repeats missed below,
-    nan if there are none. A repeat in which a run overflows has no estimate: it counts as flagged
-    and not as missed, and leaves no quantiles.
+    `reliability` or `precise` flag; flagged_of_missed_below: share of those among the repeats
+    missed below, nan if there are none. A repeat in which a run overflows has no estimate: it
+    counts as flagged and not as missed, and leaves no quantiles.
     """
     truth = _truth(network, learning_rates, max_step, batch_sizes)
     parts = []
@@ -161,7 +162,7 @@ def repeats_table(
                 exact = truth[b, one.step]
                 interval = _interval(moments, level)
                 below, above = _misses(interval.low, interval.high, exact[:, None])
-                flagged = ~reliability(moments.n_replicas, moments.mean, moments.max)[1]
+                flagged = ~_reliability(moments, interval)[1]
                 low, median, high = np.quantile(moments.mean, [0.05, 0.5, 0.95], axis=-1)
                 n_below = below.sum(axis=-1)
                 caught = (below & flagged).sum(axis=-1) / np.maximum(n_below, 1)
@@ -214,7 +215,14 @@ def _truth(
 
 
 def _interval(moments: Contributions, level: float) -> Interval:
-    return variance_interval(moments.n_replicas, moments.mean, moments.m2, moments.m3, level)
+    n, mean, m2, m3 = moments.n_replicas, moments.mean, moments.m2, moments.m3
+    return variance_interval(n, mean, m2, m3, level, dof=moments.dof)
+
+
+def _reliability(moments: Contributions, interval: Interval) -> tuple[Floats, Bools]:
+    """The share of the largest run, and whether the estimates can be relied on."""
+    share, light = reliability(moments.n_replicas, moments.mean, moments.max)
+    return share, light & precise(Estimate(moments.mean, interval.std_error, moments.dof))
 
 
 def _misses(low: Floats, high: Floats, exact: Floats) -> tuple[Bools, Bools]:

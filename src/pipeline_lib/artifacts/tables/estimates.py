@@ -64,6 +64,7 @@ ESTIMATES = {
             STD_ERROR,
             *INTERVAL,
             N_RUNS,
+            DOF,
             N_DIVERGED,
         ),
         key=("init", "b", "quantity", "tensor", "estimator", "epoch"),

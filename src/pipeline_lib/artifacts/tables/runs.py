@@ -43,6 +43,10 @@ RUNS = {
             column("conditional_variance", FLOAT, "Mean over runs of the variance given F_t, where "
                 "it has a closed form", unit=SQUARED, formula="(1/R) sum_r var(g_r | F_t)",
                 nullable=True),
+            column("conditional_m2", FLOAT, "Its sum of squares about that mean, of the "
+                "rao_blackwell estimator",
+                unit="square of that of conditional_variance",
+                formula="sum_r (var(g_r | F_t) - mean)^2", nullable=True),
             column("contribution_mean", FLOAT, "Mean of the contributions: the block's estimate",
                 unit=SQUARED, formula="(1/R) sum_r y_r; sample: y_r = R/(R-1) |M_r - mean M|^2",
                 nullable=True),
