@@ -28,8 +28,8 @@ report: $(INSTALLED) ## all figures, captions and claims as results/SCALE/report
 	    --report-stylesheet workflow/report/report.css || exit 1; \
 	done
 
-test: $(INSTALLED) ## run every test
-	$(VENV)/bin/python -m pytest
+test: $(INSTALLED) ## run every test, side by side on all cores
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadgroup
 
 test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)
 	@set -e; trap 'exit 130' INT TERM; \

@@ -36,6 +36,12 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+# What was wrong comes below all that Snakemake says of the jobs that failed.
+onerror:
+    for line in errors_told(map(Path, log)):
+        print(line, file=sys.stderr)
+
+
 localrules:
     all,
 

@@ -332,7 +332,7 @@ def test_a_smaller_setting_is_less_evidence_and_another_problem_none():
     other = dataclasses.replace(FIGURE_4, problem={**FIGURE_4.problem, "layers": [784, 16, 10]})
     layers = "layers 784-1024-512-10 (here 784-16-10)"
     assert departures(other.problem, FIGURE_4.problem) == [layers]
-    steps = FIGURE_5.problem | {"schedule": "constant", "epsilon": 1e-6, "clip_norm": 5.0}
+    steps = FIGURE_5.problem | {"schedule": "constant", "eps": 1e-6, "clip_norm": 5.0}
     assert departures(steps, FIGURE_5.problem) == [
         "epsilon 1e-08 (here 1e-06)", "gradients clipped at 1 (here 5)",
         "warmup_linear learning rates (here constant)",

@@ -20,6 +20,7 @@ from pipeline_lib.claims.network_theory import (
     theorem_5,
 )
 from pipeline_lib.claims.tails import runs_see_the_variance
+from pipeline_lib.theory.heavy_tails import ScalarTraining
 from pipeline_lib.theory.scalar_claims import claimed_variance
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table
@@ -153,6 +154,6 @@ def test_runs_that_miss_the_variance_refute_and_runs_that_see_it_confirm():
 
 
 def test_the_heavy_tailed_network_hides_its_variance():
-    table = repeats_table(NETWORK, FIFTH, 2, [1], 1000, 40, 1, 0.95)
+    table = repeats_table(ScalarTraining(NETWORK, FIFTH, 2), [1], 1000, 40, 1, 0.95)
     assert runs_see_the_variance(table).verdict == "refuted"
     assert runs_see_the_variance(table[table["step"] == 0]).verdict != "refuted"

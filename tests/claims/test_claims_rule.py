@@ -32,6 +32,7 @@ from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.settings import LearningRate
 from pipeline_lib.theory.counterexample import counterexample_table
+from pipeline_lib.theory.heavy_tails import ScalarTraining
 from pipeline_lib.theory.linear_regression import exact_moments
 from pipeline_lib.theory.network_tables import network_degrees_table
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
@@ -60,7 +61,9 @@ def always():
     rates = [Fraction(1, 5)] * 2
     return {
         "theory/scalar_degrees": degree_rows(variances(NETWORK, rates, 2)),
-        "heavy_tails/repeats": repeats_table(NETWORK, rates, 2, [1, 2, 4], 1000, 100, 0, 0.95),
+        "heavy_tails/repeats": repeats_table(
+            ScalarTraining(NETWORK, rates, 2), [1, 2, 4], 1000, 100, 0, 0.95
+        ),
         "theory/network_degrees": network_degrees_table(solve_studied(0, 1)),
         "theory/b0_counterexample": counterexample_table([1, 2, 3], [], 0, 0, 0.95),
     }

@@ -22,6 +22,7 @@ from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.settings import LearningRate
 from pipeline_lib.theory.counterexample import counterexample_table
+from pipeline_lib.theory.heavy_tails import ScalarTraining
 from pipeline_lib.theory.network_tables import network_degrees_table
 from pipeline_lib.theory.regression_moments import Optimiser, RegressionProblem, Sample
 from pipeline_lib.theory.regression_tables import Training, losses_table
@@ -92,7 +93,7 @@ def tables(study):
     found = {
         "theory/scalar_degrees": degree_rows(variances(NETWORK, [Fraction(1, 5)] * 2, 2)),
         "heavy_tails/repeats": repeats_table(
-            NETWORK, [Fraction(1, 5)] * 2, 2, [1, 2, 4], 1000, 100, 0, 0.95
+            ScalarTraining(NETWORK, [Fraction(1, 5)] * 2, 2), [1, 2, 4], 1000, 100, 0, 0.95
         ),
     }
     for name in ("admission", "admission_sweep", "teacher_student"):

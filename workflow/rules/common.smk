@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import yaml
+
 CHECKOUT = Path(workflow.basedir)
 SOURCE = CHECKOUT / "src"
 sys.path.insert(0, str(SOURCE))
@@ -24,7 +26,9 @@ from pipeline_lib.study.code.search import Library
 from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.block import block_digest
-from pipeline_lib.study.config import load_study
+from pipeline_lib.imports import refuse_shadows
+from pipeline_lib.logs import errors_told
+from pipeline_lib.study.config import choose_own, load_study
 from pipeline_lib.study.cost import mem_mb, runtime
 from pipeline_lib.study.provenance import (
     as_applied,
@@ -37,21 +41,19 @@ from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
 from pipeline_lib.errors import PipelineError
+from pipeline_lib.imports import source_files
 from pipeline_lib.revision import revision
 
 # The paper's experiments, which its figures are drawn from. All others are the user's own.
-PAPERS = (
-    "admission",
-    "admission_sweep",
-    "teacher_student",
-    "mnist",
-    "mnist_inits",
-    "yelp",
-)
+PAPERS = yaml.safe_load((CHECKOUT / "config.yaml").read_text())["experiments"]
 
 try:
+    refuse_shadows(beside)
+    choose_own(config, PAPERS)
     study = load_study(config, MODELS)
     study.require(*PAPERS)
+    for name in study.chosen:
+        study.experiments[name].model.own_files(OWN_FOLDERS)
     MIRRORS = mirror_folders(study.data_dir, os.environ)
 except PipelineError as error:
     print(f"error: {error}", file=sys.stderr)
@@ -67,6 +69,27 @@ DIGESTS = Digests(
 )
 
 
+def uncovered(name):
+    """Why an experiment has no exact values of the variance, or None if it has."""
+    return study.experiments[name].model.uncovered(study.experiments[name])
+
+
+def theory_of(name):
+    """The exact values of an experiment, if there are any."""
+    return [f"{RESULTS}/theory/variance/{name}.parquet"] if name in WITH_THEORY else []
+
+
+def updates_of(name):
+    """The optimiser of an experiment and how it clips gradients, in words."""
+    experiment = study.experiments[name]
+    optimizer, clipping = experiment.optimizer, experiment.clipping
+    clipped = None
+    if clipping:
+        what = "each parameter tensor's" if clipping.of == "tensor" else "the whole"
+        clipped = f"{what} gradient is clipped at norm {clipping.norm:g}"
+    return {"optimizer": optimizer.torch_name, "clipping": clipped}
+
+
 def chosen(names):
     """Those of ``names`` that are built unless a target is named."""
     return [name for name in names if name in study.chosen]
@@ -75,11 +98,20 @@ def chosen(names):
 REGRESSIONS, NETWORKS, TRANSFORMERS = map(
     study.of_kind, ("linear_regression", "linear_network", "transformer")
 )
-# What the exact theory covers: linear networks of two layers.
-TWO_LAYERS = [
-    name for name in NETWORKS if len(study.experiments[name].model.layers) == 3
+# Those that the exact theory covers. All others have estimates alone.
+WITH_THEORY = [name for name in REGRESSIONS + NETWORKS if not uncovered(name)]
+# Regressions whose theory knows fourth moments: mini-batches drawn without replacement, afresh.
+DRAWN_FRESH = [
+    name
+    for name in REGRESSIONS
+    if name in WITH_THEORY and study.experiments[name].sampled == "fresh"
 ]
-WITH_THEORY = REGRESSIONS + TWO_LAYERS
+# Linear networks whose first step is covered, too.
+TWO_LAYERS = [
+    name
+    for name in NETWORKS
+    if study.experiments[name].model.exact_steps(study.experiments[name]) > 1
+]
 IN_EPOCHS = [name for name, e in study.experiments.items() if e.model.in_epochs]
 DRAWN_BY_OWN_CODE = [
     name for name, e in study.experiments.items() if e.model.draws_with_own_code
@@ -195,10 +227,13 @@ def weight_sources_of(wildcards):
 def own_files_of(wildcards):
     """The user's own files that its results depend on."""
     here = Path.cwd()
-    files = experiment_of(wildcards).model.own_files(OWN_FOLDERS)
+    experiment = experiment_of(wildcards)
+    files = experiment.model.own_files(OWN_FOLDERS)
+    if experiment.learning_rate.is_own:
+        files += source_files(experiment.learning_rate.schedule, OWN_FOLDERS)
     return [
         str(path.relative_to(here) if path.is_relative_to(here) else path)
-        for path in files
+        for path in dict.fromkeys(files)
     ]
 
 
@@ -367,7 +402,7 @@ FINAL_TABLES = [
     ),
     *expand(
         f"{RESULTS}/theory/precision/{{experiment}}.parquet",
-        experiment=chosen(REGRESSIONS),
+        experiment=chosen(DRAWN_FRESH),
     ),
     *expand(f"{RESULTS}/verdicts/{{experiment}}.md", experiment=chosen(OWN)),
     *expand(f"{RESULTS}/metrics/{{experiment}}.parquet", experiment=chosen(IN_EPOCHS)),

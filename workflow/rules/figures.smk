@@ -25,7 +25,7 @@ rule fig1a:
     """Figure 1a: variance of both gradients against the iteration, linear regression."""
     input:
         variance=f"{RESULTS}/variance/admission.parquet",
-        theory=f"{RESULTS}/theory/variance/admission.parquet",
+        theory=theory_of("admission"),
     output:
         figure("fig1a", "1 Linear regression"),
     log:
@@ -37,6 +37,7 @@ rule fig1a:
     params:
         made_with=made_with(study, "admission"),
         runs=study.experiments["admission"].runs,
+        uncovered=uncovered("admission"),
         paper_runs=study.at_paper_scale["admission"].runs,
         paper_rows=FULL_ROWS,
         iterations=study.experiments["admission"].iterations,
@@ -75,7 +76,7 @@ rule fig2a:
     """Figure 2a: variance of the gradient of W1 against the iteration, two-layer network."""
     input:
         variance=f"{RESULTS}/variance/teacher_student.parquet",
-        theory=f"{RESULTS}/theory/variance/teacher_student.parquet",
+        theory=theory_of("teacher_student"),
     output:
         figure("fig2a", "2 Two-layer linear network", caption="fig2"),
     log:
@@ -87,6 +88,7 @@ rule fig2a:
     params:
         made_with=made_with(study, "teacher_student"),
         runs=study.experiments["teacher_student"].runs,
+        uncovered=uncovered("teacher_student"),
         iterations=study.experiments["teacher_student"].iterations,
         paper_runs=study.at_paper_scale["teacher_student"].runs,
         paper_rows=None,  # samples are drawn, there is no table
@@ -258,7 +260,7 @@ rule fig5a:
         reviews=reviews_used,
         model=study.experiments["yelp"].training()["model"],
         learning_rate=number(study.experiments["yelp"].learning_rate.initial),
-        clip_norm=study.experiments["yelp"].optimizer.clip_norm,
+        updates=updates_of("yelp"),
         of_the_paper=study.experiments["yelp"].training()
         == study.at_paper_scale["yelp"].training(),
         panels="variance",

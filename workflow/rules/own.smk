@@ -10,6 +10,7 @@ rule gradient_variance:
     """Variance of the stochastic gradient by batch size, any experiment."""
     input:
         variance=f"{RESULTS}/variance/{{experiment}}.parquet",
+        theory=lambda wildcards: theory_of(wildcards.experiment),
     output:
         report(
             multiext(f"{RESULTS}/figures/{{experiment}}_variance", ".svg", ".png"),
@@ -27,6 +28,7 @@ rule gradient_variance:
         "../../envs/light.yaml"
     params:
         runs=lambda wildcards: experiment_of(wildcards).runs,
+        uncovered=lambda wildcards: uncovered(wildcards.experiment),
         length=length_of,
         made_with=made_with_of,
     script:

@@ -8,6 +8,7 @@ localrules:
     exact_moments,
     exact_polynomial,
     exact_two_layer,
+    exact_initial,
     scalar_theory,
     exact_precision,
     exact_limits,
@@ -31,13 +32,14 @@ rule exact_moments:
     benchmark:
         f"{BENCHMARKS}/theory/variance/{{experiment}}.tsv"
     wildcard_constraints:
-        experiment=any_of(REGRESSIONS),
+        experiment=any_of(name for name in REGRESSIONS if name in WITH_THEORY),
     conda:
         "../../envs/light.yaml"
     params:
         made_with=made_with_of,
         features=features_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
+        sampling=lambda wildcards: experiment_of(wildcards).sampled,
     script:
         "../scripts/exact_moments.py"
 
@@ -88,6 +90,27 @@ rule exact_two_layer:
         batch_sizes=list(range(1, 513)),
     script:
         "../scripts/exact_two_layer.py"
+
+
+rule exact_initial:
+    """Variance of any other linear network at t = 0, for every b."""
+    input:
+        weights=weights_of,
+    output:
+        f"{RESULTS}/theory/variance/{{experiment}}.parquet",
+    log:
+        f"{LOGS}/theory/variance/{{experiment}}.log",
+    benchmark:
+        f"{BENCHMARKS}/theory/variance/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(name for name in NETWORKS if name not in TWO_LAYERS),
+    conda:
+        "../../envs/light.yaml"
+    params:
+        made_with=made_with_of,
+        batch_sizes=list(range(1, 513)),
+    script:
+        "../scripts/exact_initial.py"
 
 
 rule scalar_theory:
@@ -141,7 +164,7 @@ rule exact_precision:
     benchmark:
         f"{BENCHMARKS}/theory/precision/{{experiment}}.tsv"
     wildcard_constraints:
-        experiment=any_of(REGRESSIONS),
+        experiment=any_of(DRAWN_FRESH),
     conda:
         "../../envs/light.yaml"
     params:

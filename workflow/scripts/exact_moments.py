@@ -22,6 +22,7 @@ with job_log(snakemake.log[0]):
             read_weights(Path(path))["weights"],
             snakemake.params.learning_rates,
             np.arange(1, len(design.target) + 1),
+            snakemake.params.sampling,
         )
         variances.append(theory_table(moments, init))
         losses.append(expected_loss_table(moments, init))

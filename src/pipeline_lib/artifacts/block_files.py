@@ -48,7 +48,8 @@ def set_apart(
 def shared_provenance(path: Path) -> dict[str, Any]:
     """What a block's file says that holds for all blocks of its experiment."""
     provenance = read_provenance(path)
-    return {key: provenance[key] for key in ("source", "data_sha256", "n_rows", "backend")}
+    keys = ("source", "data_sha256", "n_rows", "backend", "loss", "labels")
+    return {key: provenance[key] for key in keys if key in provenance}
 
 
 def _free(path: Path) -> Path:

@@ -61,7 +61,6 @@ from pipeline_lib.claims.setting import (
 )
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding, untested
-from pipeline_lib.models import LinearNetwork
 from pipeline_lib.study.experiment import EpochExperiment, IterationExperiment
 from pipeline_lib.study.study import Study
 from pipeline_lib.theory.scalar_network import ScalarNetwork
@@ -115,7 +114,7 @@ class Source:
     def problem(self, name: str) -> Problem:
         """Of an experiment that is not in epochs."""
         experiment = self.iterated(name)
-        if isinstance(experiment.model, LinearNetwork):
+        if experiment.model.kind == "linear_network":
             return problem_of(experiment)
         return problem_of(experiment, **({} if self.rows is None else {"rows": self.rows}))
 

@@ -18,7 +18,7 @@ from pipeline_lib.estimation.variance import (
 )
 
 Floats = NDArray[np.float64]
-STOCHASTIC, FULL = "stochastic_gradient", "full_gradient"
+STOCHASTIC, FULL, CLIPPED = "stochastic_gradient", "full_gradient", "clipped_gradient"
 Tables = dict[str, pd.DataFrame]  # artefacts of a block by kind
 ALL = "all"  # the tensor name that stands for every parameter together
 
@@ -29,13 +29,16 @@ class GradientRecord:
 
     ``moments`` has one entry for each (quantity, tensor), with squared deviations (T, R);
     ``finite`` (T, R) is false where a replica's gradient has overflowed; ``conditional`` is
-    var(g_t | F_t) of each replica by tensor, (T, R), where a closed form exists.
+    var(g_t | F_t) of each replica by tensor, (T, R), where a closed form exists, and
+    ``conditional_mean`` how far its E[g_t | F_t] lies from the mean over replicas, squared, (T, R),
+    where that is not the full gradient. F_t is all that came before step t.
     """
 
     steps: NDArray[np.int64]
     moments: Mapping[tuple[str, str], VectorMoments]
     finite: NDArray[np.bool_]
     conditional: Mapping[str, Floats] = field(default_factory=dict)
+    conditional_mean: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def statistics_rows(
@@ -55,8 +58,10 @@ def statistics_rows(
         conditional = record.conditional.get(tensor) if quantity == STOCHASTIC else None
         estimators = {"sample": sample_contributions(moments.sq_deviations)}
         if conditional is not None:
-            full = record.moments[FULL, tensor].sq_deviations
-            estimators["rao_blackwell"] = rao_blackwell_contributions(conditional, full)
+            mean = record.conditional_mean.get(tensor)
+            if mean is None:
+                mean = record.moments[FULL, tensor].sq_deviations
+            estimators["rao_blackwell"] = rao_blackwell_contributions(conditional, mean)
         for estimator, contributions in estimators.items():
             of_runs = conditional if estimator == "rao_blackwell" else None
             summary = summarise(contributions, of_runs)

@@ -23,6 +23,8 @@ from pipeline_lib.study.model import Model
 from pipeline_lib.study.study import PAPER, ConfigFile, Settings, Study
 
 Kinds = Mapping[str, type[Model]]
+# What names of an experiment's files add to its name (see the map of paths in the Snakefile).
+_ENDINGS = ("_efficiency", "_epochs", "_loss", "_polynomial", "_curves")
 
 
 def load_study(raw: Mapping[str, Any], kinds: Kinds) -> Study:
@@ -52,6 +54,32 @@ def load_study(raw: Mapping[str, Any], kinds: Kinds) -> Study:
     )
 
 
+def choose_own(raw: dict[str, Any], papers: Mapping[str, Any]) -> None:
+    """Let ``raw``, if it has experiments beside the paper's and chooses none, build these alone.
+
+    ``papers`` are the experiments of the paper as the checkout has them. Raises ConfigError if an
+    experiment has the name of one of them and another kind of model.
+    """
+    experiments = raw.get("experiments")
+    if not isinstance(experiments, Mapping):
+        return
+    for name, values in papers.items():
+        ours, theirs = _kind_named(values), _kind_named(experiments.get(name))
+        if theirs not in (None, ours):
+            raise ConfigError(
+                f"config: experiments.{name}: the paper's experiment of this name has a model of "
+                f"kind {ours}, yours is of kind {theirs}; give yours another name"
+            )
+    own = [name for name in experiments if name not in papers]
+    if own and raw.get("only") is None:
+        raw["only"] = own
+
+
+def _kind_named(experiment: Any) -> Any:
+    model = experiment.get("model") if isinstance(experiment, Mapping) else None
+    return model.get("kind") if isinstance(model, Mapping) else None
+
+
 def _settings(raw: Mapping[str, Any]) -> Settings:
     """What is set once for the study; ConfigError if a key of the file is missing or unknown."""
     checked(ConfigFile, raw, Place())
@@ -78,11 +106,26 @@ def _check_experiments(experiments: Mapping[str, Any]) -> None:
     """ConfigError for what cannot be an experiment, such as a misspelt one, which has no model."""
     complete = [name for name, values in experiments.items() if "model" in values]
     for name in experiments:
+        _check_name(str(name), experiments)
         if name not in complete:
             raise ConfigError(
                 f"config: experiments.{name}: unknown experiment, and no model for a new one; "
                 f"allowed: {', '.join(complete)}"
             )
+
+
+def _check_name(name: str, experiments: Mapping[str, Any]) -> None:
+    """ConfigError for a name under which files of another experiment or of the study are kept."""
+    others = [
+        name.removesuffix(ending)
+        for ending in _ENDINGS
+        if name.endswith(ending) and name.removesuffix(ending) in experiments
+    ]
+    others += ["the network of one unit a layer"] if name.startswith("scalar_network") else []
+    if others:
+        raise ConfigError(
+            f"config: experiments.{name}: files of {others[0]} have this name; choose another one"
+        )
 
 
 def _check_scales(scale: str, scales: Mapping[str, Any], experiments: Mapping[str, Any]) -> None:

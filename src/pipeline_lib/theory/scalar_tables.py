@@ -13,14 +13,13 @@ from pipeline_lib.estimation.reliability import Estimate, precise, reliability
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
 from pipeline_lib.estimation.variance import Contributions
 from pipeline_lib.theory.batch_polynomial import (
-    Rational,
     coefficients,
     decreasing_from,
     value_at,
 )
-from pipeline_lib.theory.heavy_tails import estimate, repeat_estimates
+from pipeline_lib.theory.heavy_tails import ScalarTraining, estimate, repeat_estimates
 from pipeline_lib.theory.scalar_claims import degree
-from pipeline_lib.theory.scalar_network import ScalarNetwork, ScalarVariance, variances
+from pipeline_lib.theory.scalar_network import ScalarVariance, variances
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -90,9 +89,7 @@ def exact_variance_table(
 
 
 def heavy_tails_table(
-    network: ScalarNetwork,
-    learning_rates: Sequence[Rational],
-    max_step: int,
+    training: ScalarTraining,
     batch_sizes: Sequence[int],
     run_counts: Sequence[int],
     seed: int,
@@ -103,11 +100,11 @@ def heavy_tails_table(
     ``covered`` says whether the interval holds the exact variance; it is false where a run has
     overflowed and there is no estimate.
     """
-    truth = _truth(network, learning_rates, max_step, batch_sizes)
+    truth = _truth(training, batch_sizes)
     parts = []
     for b in batch_sizes:
         for n_runs in run_counts:
-            for one in estimate(network, learning_rates, max_step, b, n_runs, seed):
+            for one in estimate(training, b, n_runs, seed):
                 for name, moments in one.estimates.items():
                     exact = truth[b, one.step]
                     interval = _interval(moments, level)
@@ -137,9 +134,7 @@ def heavy_tails_table(
 
 
 def repeats_table(
-    network: ScalarNetwork,
-    learning_rates: Sequence[Rational],
-    max_step: int,
+    training: ScalarTraining,
     batch_sizes: Sequence[int],
     n_runs: int,
     n_repeats: int,
@@ -154,10 +149,10 @@ def repeats_table(
     missed below, nan if there are none. A repeat in which a run overflows has no estimate: it
     counts as flagged and not as missed, and leaves no quantiles.
     """
-    truth = _truth(network, learning_rates, max_step, batch_sizes)
+    truth = _truth(training, batch_sizes)
     parts = []
     for b in batch_sizes:
-        for one in repeat_estimates(network, learning_rates, max_step, b, n_runs, n_repeats, seed):
+        for one in repeat_estimates(training, b, n_runs, n_repeats, seed):
             for name, moments in one.estimates.items():
                 exact = truth[b, one.step]
                 interval = _interval(moments, level)
@@ -198,14 +193,12 @@ def _polynomials(exact: Sequence[ScalarVariance]) -> Iterator[tuple[int, str, st
 
 
 def _truth(
-    network: ScalarNetwork,
-    learning_rates: Sequence[Rational],
-    max_step: int,
+    training: ScalarTraining,
     batch_sizes: Sequence[int],
 ) -> dict[tuple[int, int], Floats]:
     """Exact variances (2,) of the stochastic gradients of both layers, by (b, step)."""
-    exact = variances(network, learning_rates, max_step)
-    if len(exact) <= max_step:
+    exact = variances(training.network, training.learning_rates, training.max_step)
+    if len(exact) <= training.max_step:
         raise ValueError(f"no exact variance at step {len(exact)} within the time allowed")
     return {
         (b, one.step): np.array([_to_float(value_at(p, b)) for p in (one.g1, one.g2)])

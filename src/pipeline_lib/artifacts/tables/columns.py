@@ -75,7 +75,10 @@ STEP = column(
 )
 EPOCH = column("epoch", INT, "Epochs that are over at this point", unit="epochs")
 QUANTITY = column(
-    "quantity", CATEGORY, "Which gradient: stochastic_gradient (g_t) or full_gradient (of L)"
+    "quantity",
+    CATEGORY,
+    "Which gradient: stochastic_gradient (g_t), clipped_gradient (g_t as it is applied) or "
+    "full_gradient (of L)",
 )
 TENSOR = column("tensor", CATEGORY, "Weight matrix, such as W1, or all for all parameters together")
 ESTIMATOR = column(
