@@ -584,7 +584,7 @@ def test_script_writes_the_three_files(
         }
         job = SimpleNamespace(
             config={"data_dir": None},
-            params=SimpleNamespace(model=model),
+            params=SimpleNamespace(reviews=model),
             output=SimpleNamespace(table=table, origin=origin, vocabulary=vocabulary),
             log=[str(tmp_path / f"{name}.log")],
         )
