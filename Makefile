@@ -6,6 +6,8 @@ INSTALLED := $(VENV)/.installed
 # JAX is measured against, never used: it has an environment of its own.
 JAX_VENV := .venv-jax
 JAX_INSTALLED := $(JAX_VENV)/.installed
+COMPILE := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --quiet --no-annotate \
+  --custom-compile-command "make lock"
 # Through python, so that a checkout can be moved.
 SNAKEMAKE := $(VENV)/bin/python -m snakemake
 # The report is named after its scale; another one: make report SCALE=smoke
@@ -43,6 +45,7 @@ check: $(INSTALLED) ## linters, formatters and types
 	$(VENV)/bin/mypy
 	$(VENV)/bin/snakefmt --check Snakefile workflow
 	$(SNAKEMAKE) --lint
+	$(VENV)/bin/hadolint Dockerfile
 
 schema: $(INSTALLED) ## write the schema and the documentation of config.yaml from the typed sections
 	$(VENV)/bin/python workflow/schemas/write.py
@@ -56,10 +59,10 @@ bench: $(INSTALLED) $(JAX_INSTALLED) ## measure the speed, as ratios within one 
 	$(VENV)/bin/python bench/bench_mlp.py
 	$(VENV)/bin/python bench/bench_workflow.py
 
-lock: $(INSTALLED) ## resolve envs/requirements.in anew
+lock: $(INSTALLED) ## resolve envs/requirements.in and light.in anew
 	$(VENV)/bin/pip install --quiet uv
-	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --quiet --no-annotate --upgrade \
-	  --custom-compile-command "make lock" envs/requirements.in -o envs/requirements.lock
+	$(COMPILE) --upgrade envs/requirements.in -o envs/requirements.lock
+	$(COMPILE) --constraint envs/requirements.lock envs/light.in -o envs/light.lock
 	$(VENV)/bin/python envs/pin_conda.py
 
 clean: ## remove results, logs and caches; .venv stays

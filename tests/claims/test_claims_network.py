@@ -62,7 +62,7 @@ def test_lemma_7_and_a_planted_error(monkeypatch):
 
 
 def test_theorem_4_holds_by_its_display_only(degrees):
-    found = theorem_4_degree(degrees, "theory/scalar_network_degrees.parquet")
+    found = theorem_4_degree(degrees, "theory/scalar_degrees.parquet")
     assert found.verdict == "partly"
     assert "23 (bounds 18 and 54) at t = 2" in found.evidence
     assert theorem_4_degree(degrees[degrees["step"] < 2]).verdict == "confirmed"

@@ -60,11 +60,11 @@ def always():
     """The tables that do not depend on an experiment."""
     rates = [Fraction(1, 5)] * 2
     return {
-        "theory/scalar_network_degrees": degree_rows(variances(NETWORK, rates, 2)),
+        "theory/scalar_degrees": degree_rows(variances(NETWORK, rates, 2)),
         "heavy_tails/repeats": repeats_table(
             ScalarTraining(NETWORK, rates, 2), [1, 2, 4], 1000, 100, 0, 0.95
         ),
-        "theory/networks_degrees": network_degrees_table(solve_studied(0, 1)),
+        "theory/network_degrees": network_degrees_table(solve_studied(0, 1)),
         "theory/b0_counterexample": counterexample_table([1, 2, 3], [], 0, 0, 0.95),
     }
 
@@ -78,11 +78,11 @@ def alone(study, always):
 def test_the_needed_tables_are_those_of_what_is_chosen(study):
     every = needed_tables(study)
     assert set(every.values()) <= set(SCHEMAS)
-    assert {"variance/yelp", "variance/yelp_epochs", "fits/admission_sweep"} <= set(every)
+    assert {"variance/yelp", "epoch_variance/yelp", "fits/admission_sweep"} <= set(every)
     assert set(claimed(study)) == set(study.experiments)
     one = with_settings(study, only=("mnist",))
-    always = {"theory/scalar_network_degrees", "heavy_tails/repeats"}
-    always |= {"theory/networks_degrees", "theory/b0_counterexample"}
+    always = {"theory/scalar_degrees", "heavy_tails/repeats"}
+    always |= {"theory/network_degrees", "theory/b0_counterexample"}
     assert set(needed_tables(one)) == {"metrics/mnist", "variance/mnist", *always}
     sweep = dataclasses.replace(study.experiments["admission_sweep"], polynomial=None)
     unfitted = dataclasses.replace(study, experiments={sweep.name: sweep})
@@ -117,7 +117,7 @@ def test_claims_read_their_tables(study, always):
         reliable=True,
     )
     only = with_settings(study, only=("admission",))
-    tables = always | {"theory/admission": theory, "variance/admission": estimates}
+    tables = always | {"theory/variance/admission": theory, "variance/admission": estimates}
     found = {one.id: one for one in evaluate(only, tables, Regression(x, y, w), rows=9)}
     # of every regression: these data are an instance as good as any
     assert {found[name].verdict for name in ("T4", "H2")} == {"confirmed"}
@@ -154,7 +154,7 @@ def test_claims_on_figures_are_decided_on_their_problem_alone(study):
     constant = LearningRate("constant", 0.1)
     found = finding(CLAIMS["E4"], "confirmed", "All.", exact=False, n_comparisons=3, p_value=0.01)
     rows = pd.DataFrame({"b": [4], "step": [0], "estimator": ["sample"], "n_runs": [1000]})
-    tables = {f"{kind}/teacher_student": rows for kind in ("variance", "theory")}
+    tables = {f"{kind}/teacher_student": rows for kind in ("variance", "theory/variance")}
     needs, evaluator = two_orders(lambda *_, artefact: found, "teacher_student", FIGURE_2)
     assert set(needs) == set(tables)
     other = Source(changed("teacher_student", learning_rate=constant), tables, None, {}, None, 0)

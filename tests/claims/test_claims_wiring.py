@@ -39,7 +39,7 @@ ON_EXPERIMENTS = {
     "E12": "confirmed", "E13": "confirmed", "E14": "confirmed", "H4": "confirmed",
 }  # fmt: skip
 DECIDED = ("confirmed", "refuted")
-POLYNOMIAL = "theory/admission_sweep_polynomial"  # T5 does without
+POLYNOMIAL = "theory/polynomial/admission_sweep"  # T5 does without
 STEPS_IN_EPOCHS = (0, 1, 5, 50)
 EPOCHS = (0, 100, 500, 900, 1000)
 
@@ -91,7 +91,7 @@ def study(repository: Path):
 @pytest.fixture(scope="module")
 def tables(study):
     found = {
-        "theory/scalar_network_degrees": degree_rows(variances(NETWORK, [Fraction(1, 5)] * 2, 2)),
+        "theory/scalar_degrees": degree_rows(variances(NETWORK, [Fraction(1, 5)] * 2, 2)),
         "heavy_tails/repeats": repeats_table(
             ScalarTraining(NETWORK, [Fraction(1, 5)] * 2, 2), [1, 2, 4], 1000, 100, 0, 0.95
         ),
@@ -102,16 +102,16 @@ def tables(study):
         steps = range(one.iterations)
         found[f"variance/{name}"] = variance_rows(one.batch_sizes, steps, one.runs, tensors)
     regression = found["variance/admission"][SCHEMAS["theory"].names]
-    found["theory/admission"] = regression
-    found["theory/teacher_student"] = found["variance/teacher_student"][
+    found["theory/variance/admission"] = regression
+    found["theory/variance/teacher_student"] = found["variance/teacher_student"][
         SCHEMAS["theory"].names
     ].query("step == 0")
     swept = variance_rows(range(1, ROWS + 1), (10, 20, 30, 40), 1)
-    found["theory/admission_sweep"] = swept[SCHEMAS["theory"].names]
+    found["theory/variance/admission_sweep"] = swept[SCHEMAS["theory"].names]
     fits, curves = fit_tables(found["variance/admission_sweep"], swept, ROWS, (10, 20, 30, 40), 6)
-    found |= {"fits/admission_sweep": fits, "fits/admission_sweep_curves": curves}
+    found |= {"fits/admission_sweep": fits, "fitted_curves/admission_sweep": curves}
     found |= {
-        "theory/networks_degrees": network_degrees_table(solve_studied(0, 1)),
+        "theory/network_degrees": network_degrees_table(solve_studied(0, 1)),
         "theory/b0_counterexample": counterexample_table([1, 2, 3], [], 0, 0, 0.95),
     }
     rng = np.random.default_rng(1)
@@ -120,7 +120,7 @@ def tables(study):
     )
     held_out = Sample(rng.standard_normal((5, 2)), rng.standard_normal(5))
     sgd = {"sgd": Training([0.1] * 4, Optimiser())}
-    found["theory/admission_test_loss"] = losses_table(whole, held_out, sgd, [1, 2, 5], [0, 3])
+    found["theory/test_loss/admission"] = losses_table(whole, held_out, sgd, [1, 2, 5], [0, 3])
     found["theory/equal_epochs"] = equal_epochs_table(
         small_sample(whole.features, whole.target, 6), [0.05, 0.3], [1, 2, 6], 2
     )
@@ -133,7 +133,7 @@ def tables(study):
         inits.batch_sizes, STEPS_IN_EPOCHS, inits.runs, inits=range(5)
     )
     found["variance/yelp"] = variance_rows(yelp.batch_sizes, range(20), yelp.runs)
-    found["variance/yelp_epochs"] = found["variance/yelp"].assign(n_steps=1)[
+    found["epoch_variance/yelp"] = found["variance/yelp"].assign(n_steps=1)[
         SCHEMAS["epoch_variance"].names
     ]
     found["metrics/yelp"] = metric_rows(yelp.batch_sizes, range(21), yelp.runs)
@@ -252,7 +252,7 @@ def with_network(source, repeats=None, **changes):
     rates = [Fraction(tails.learning_rate)] * tails.polynomial_max_step
     network = ScalarNetwork(*(Fraction(v) for v in (tails.w1, tails.w2, tails.target)))
     exact = variances(network, rates, tails.polynomial_max_step)
-    tables = {**source.tables, "theory/scalar_network_degrees": degree_rows(exact)}
+    tables = {**source.tables, "theory/scalar_degrees": degree_rows(exact)}
     if repeats is not None:
         tables["heavy_tails/repeats"] = repeats
     study = with_settings(source.study, heavy_tails=tails)

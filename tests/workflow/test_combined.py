@@ -134,7 +134,7 @@ def test_deep_networks_are_exact_at_their_initial_weights(results: Path, name: s
     arrays = read_weights(results / f"weights/experiment={name}/init=0.safetensors")
     student = Student.of(arrays)
     exact = sum(initial_variances(student.weights, student.teacher))
-    theory = read_table(results / f"theory/{name}.parquet", "theory")
+    theory = read_table(results / f"theory/variance/{name}.parquet", "theory")
     known = theory[(theory["tensor"] == "all") & (theory["quantity"] == "stochastic_gradient")]
     assert set(known["step"]) == {0}
     found = estimates(results, name).set_index(["b", "step"])["variance"]
@@ -152,7 +152,7 @@ def student_tensors(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", ["replaced", "own_rate"])
 def test_what_the_theory_covers_agrees_with_it(results: Path, name: str) -> None:
-    theory = read_table(results / f"theory/{name}.parquet", "theory")
+    theory = read_table(results / f"theory/variance/{name}.parquet", "theory")
     exact = theory[theory["quantity"] == "stochastic_gradient"].set_index(["b", "step"])["variance"]
     found = estimates(results, name).set_index(["b", "step"])
     for key, row in found.iterrows():
@@ -169,7 +169,7 @@ def test_what_it_does_not_cover_has_estimates_alone(results: Path) -> None:
         "cosine": "no exact theory covers this kind of model",
     }
     for name, reason in reasons.items():
-        assert not (results / f"theory/{name}.parquet").exists()
+        assert not (results / f"theory/variance/{name}.parquet").exists()
         drawn = (results / f"figures/{name}_variance.svg").read_text()
         assert f"no exact values: {reason}" in drawn
     assert len(estimates(results, "in_epochs")) == len(estimates(results, "in_epochs", "sample"))

@@ -16,7 +16,8 @@ from pipeline_lib.study.code.search import WITHOUT_NUMBERS, Library
 SMOKE = ("--dry-run", "--config", "scale=smoke")
 FIGURES = {f"fig{name}" for name in ("1a", "1b", "2a", "2b", "3a", "3b", "4a", "4b", "5a", "5b")}
 FIGURES |= {"fig5c", "fig6", "draw_heavy_tails", "draw_distortion"}
-WITHOUT_VARIANCE = {"draw_distortion", "fig3b", "fig4a", "fig4b", "fig5b", "fig5c"}
+FIGURES |= {"b0_counterexample", "equal_epochs", "sampling_schemes"}
+WITHOUT_VARIANCE = {"draw_distortion", "fig3b", "fig4a", "fig4b", "fig5b", "fig5c", "equal_epochs"}
 REGRESSION = {"train_block of admission", "train_block of admission_sweep"}
 TWO_LAYERS = {"train_block of teacher_student"}
 PERCEPTRON = {"train_network of mnist", "train_network of mnist_inits"}

@@ -1,6 +1,7 @@
 # What every stage shares: the checked configuration, the roots of the paths, input functions.
 
 import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,13 @@ from pipeline_lib.imports import refuse_shadows
 from pipeline_lib.logs import errors_told
 from pipeline_lib.study.config import choose_own, load_study
 from pipeline_lib.study.cost import mem_mb, runtime
+from pipeline_lib.study.provenance import (
+    as_applied,
+    made_with,
+    network_settings,
+    of_network,
+    of_study,
+)
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
@@ -68,7 +76,7 @@ def uncovered(name):
 
 def theory_of(name):
     """The exact values of an experiment, if there are any."""
-    return [f"{RESULTS}/theory/{name}.parquet"] if name in WITH_THEORY else []
+    return [f"{RESULTS}/theory/variance/{name}.parquet"] if name in WITH_THEORY else []
 
 
 def updates_of(name):
@@ -92,6 +100,7 @@ REGRESSIONS, NETWORKS, TRANSFORMERS = map(
 )
 # Those that the exact theory covers. All others have estimates alone.
 WITH_THEORY = [name for name in REGRESSIONS + NETWORKS if not uncovered(name)]
+# Regressions whose theory knows fourth moments: mini-batches drawn without replacement, afresh.
 DRAWN_FRESH = [
     name
     for name in REGRESSIONS
@@ -118,14 +127,23 @@ DRAWN_FROM = {
     **dict.fromkeys(["fig3b", "fig4a", "fig4b", "fig6"], ["mnist"]),
     **dict.fromkeys(["fig5a", "fig5b", "fig5c"], ["yelp"]),
     **dict.fromkeys(
-        ["heavy_tails", "distortion"], study.experiments
+        [
+            "heavy_tails",
+            "distortion",
+            "b0_counterexample",
+            "equal_epochs",
+            "sampling_schemes",
+        ],
+        study.experiments,
     ),  # of the study as a whole
 }
 FIGURES = [
     name for name, needed in DRAWN_FROM.items() if chosen(needed) == list(needed)
 ]
 WEIGHTS = f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors"
-BLOCK = f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}"
+# One data set a table. Its rows say which block they are of: no key=value in these paths, which
+# readers would turn into columns of their own.
+BLOCK = f"{RESULTS}/runs/{{table}}/{{{{experiment}}}}/init_{{{{init}}}}/b_{{{{b}}}}/seed_{{{{seed}}}}.parquet"
 # State of a running block. No declared output: what a job declares is deleted when it fails.
 CHECKPOINT = (
     f"{RESULTS}/checkpoints/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.zip"
@@ -136,6 +154,11 @@ FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 def any_of(names):
     """A wildcard constraint: one of ``names``, or nothing if there is none."""
     return "|".join(names) or "(?!)"
+
+
+def block_table(kind):
+    """The path of a block's table, with wildcards."""
+    return BLOCK.format(table=kind)
 
 
 def code_of(script):
@@ -260,10 +283,15 @@ def features_of(wildcards):
     return experiment_of(wildcards).model.features
 
 
-def scalar_settings(*unused):
-    """The settings of the scalar network, as plain values, but for those that a rule leaves alone."""
-    settings = study.scalar_network()
-    return {name: value for name, value in settings.items() if name not in unused}
+def made_with_of(wildcards):
+    """What the tables of the job's experiment are made with, which their readers check."""
+    return made_with(study, wildcards.experiment)
+
+
+def of_scalar_network(simulated):
+    """Parameters of rules on the scalar network: its settings, and what their tables say of them."""
+    settings = network_settings(study, simulated)
+    return {"settings": settings, "made_with": of_network(study, settings)}
 
 
 def weights_of(wildcards):
@@ -299,7 +327,7 @@ def block_keys(wildcards):
 def tables_of(kind, wildcards):
     """One table of every block of the job's experiment, in the order of ``block_keys``."""
     return [
-        f"{BLOCK}/{kind}.parquet".format(
+        block_table(kind).format(
             experiment=wildcards.experiment, init=init, b=b, seed=seed
         )
         for init, b, seed in block_keys(wildcards)
@@ -329,3 +357,69 @@ def length_of(wildcards):
 def commit(wildcards):
     """The commit that a page states, looked up only when a page is asked for."""
     return revision(Path(workflow.basedir))
+
+
+def figure(name, category, caption=None, label=None):
+    """The two files of a figure, as the report shows them.
+
+    Caption and label are those of its name (`fig1a.rst`, `1a`) unless they are given.
+    """
+    return report(
+        multiext(f"{RESULTS}/figures/{name}", ".svg", ".png"),
+        caption=f"../report/{caption or name}.rst",
+        category=category,
+        labels={"figure": label or name.removeprefix("fig")},
+    )
+
+
+def reviews_used(wildcards, input):
+    """Name of the reviews, and in a sentence what they are. Known once the data are built."""
+    origin = json.loads(Path(input.origin).read_text())
+    return {"name": origin["name"], "note": origin["note"]}
+
+
+def reviews_category(wildcards, params):
+    """The part of the report on XLNet, named by the reviews that it was trained on."""
+    return f"4 {params.reviews['name']}"
+
+
+# The tables that no other table is made from, and so everything that is computed.
+FINAL_TABLES = [
+    *expand(f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.chosen),
+    *expand(
+        [
+            f"{RESULTS}/theory/variance/{{experiment}}.parquet",
+            f"{RESULTS}/efficiency/{{experiment}}.parquet",
+        ],
+        experiment=chosen(WITH_THEORY),
+    ),
+    *expand(
+        [
+            f"{RESULTS}/theory/polynomial/{{experiment}}.parquet",
+            f"{RESULTS}/fits/{{experiment}}.parquet",
+        ],
+        experiment=chosen(FITTED),
+    ),
+    *expand(
+        f"{RESULTS}/theory/precision/{{experiment}}.parquet",
+        experiment=chosen(DRAWN_FRESH),
+    ),
+    *expand(f"{RESULTS}/verdicts/{{experiment}}.md", experiment=chosen(OWN)),
+    *expand(f"{RESULTS}/metrics/{{experiment}}.parquet", experiment=chosen(IN_EPOCHS)),
+    *expand(
+        f"{RESULTS}/epoch_variance/{{experiment}}.parquet",
+        experiment=chosen(TRANSFORMERS),
+    ),
+]
+if study.builds_everything:
+    FINAL_TABLES += [
+        f"{RESULTS}/theory/limits/admission.parquet",
+        f"{RESULTS}/theory/test_loss/admission.parquet",
+        f"{RESULTS}/theory/equal_epochs.parquet",
+        f"{RESULTS}/theory/sampling_schemes.parquet",
+        f"{RESULTS}/theory/scalar_degrees.parquet",
+        f"{RESULTS}/theory/network_degrees.parquet",
+        f"{RESULTS}/theory/b0_counterexample.parquet",
+        f"{RESULTS}/heavy_tails/estimates.parquet",
+        f"{RESULTS}/claims.md",
+    ]

@@ -19,7 +19,7 @@ rule prepare_admissions:
         f"{BENCHMARKS}/data/admissions.tsv"
     retries: 1  # of a download
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         # A file that the user supplies or replaces is noticed; where its folder lies is not.
         supplied=supplied_digest(ADMISSIONS_FILES, MIRRORS),
@@ -38,7 +38,7 @@ rule prepare_mnist:
         f"{BENCHMARKS}/data/mnist.tsv"
     retries: 1  # of a download
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     script:
         "../scripts/prepare_mnist.py"
 
@@ -54,7 +54,7 @@ rule distort_mnist:
     benchmark:
         f"{BENCHMARKS}/data/mnist_distorted.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         distortion=dataclasses.asdict(study.distortion),
     script:
@@ -64,18 +64,18 @@ rule distort_mnist:
 rule prepare_yelp:
     """Reviews with their tokens, the vocabulary, and a note of which reviews they are."""
     output:
-        table=f"{RESULTS}/data/{{experiment}}.parquet",
-        origin=f"{RESULTS}/data/{{experiment}}.json",
-        vocabulary=f"{RESULTS}/data/{{experiment}}.spm",
+        table=f"{RESULTS}/data/reviews/{{experiment}}.parquet",
+        origin=f"{RESULTS}/data/reviews/{{experiment}}.json",
+        vocabulary=f"{RESULTS}/data/reviews/{{experiment}}.spm",
     log:
-        f"{LOGS}/data/{{experiment}}.log",
+        f"{LOGS}/data/reviews/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/data/{{experiment}}.tsv"
+        f"{BENCHMARKS}/data/reviews/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(TRANSFORMERS),
     retries: 1  # of a download
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         reviews=reviews_of,
         supplied=supplied_digest(REVIEW_FILES, MIRRORS),

@@ -12,21 +12,18 @@ rule b0_counterexample:
     input:
         table=rules.exact_b0_counterexample.output[0],
     output:
-        report(
-            multiext(f"{RESULTS}/figures/b0_counterexample", ".svg", ".png"),
-            caption="../report/b0_counterexample.rst",
-            category="2 Two-layer linear network",
-            labels={"figure": "counter-example"},
+        figure(
+            "b0_counterexample", "2 Two-layer linear network", label="counter-example"
         ),
     log:
         f"{LOGS}/figures/b0_counterexample.log",
     benchmark:
         f"{BENCHMARKS}/figures/b0_counterexample.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=of_study(study),
         runs=rules.exact_b0_counterexample.params.runs,
-        confidence_level=study.confidence_level,
     script:
         "../scripts/draw_b0_counterexample.py"
 
@@ -36,19 +33,15 @@ rule equal_epochs:
     input:
         losses=rules.exact_equal_epochs.output[0],
     output:
-        report(
-            multiext(f"{RESULTS}/figures/equal_epochs", ".svg", ".png"),
-            caption="../report/equal_epochs.rst",
-            category="1 Linear regression",
-            labels={"figure": "equal epochs"},
-        ),
+        figure("equal_epochs", "1 Linear regression", label="equal epochs"),
     log:
         f"{LOGS}/figures/equal_epochs.log",
     benchmark:
         f"{BENCHMARKS}/figures/equal_epochs.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=of_study(study),
         rows=rules.exact_equal_epochs.params.rows,
     script:
         "../scripts/draw_equal_epochs.py"
@@ -59,20 +52,15 @@ rule sampling_schemes:
     input:
         table=rules.estimate_sampling_schemes.output[0],
     output:
-        report(
-            multiext(f"{RESULTS}/figures/sampling_schemes", ".svg", ".png"),
-            caption="../report/sampling_schemes.rst",
-            category="1 Linear regression",
-            labels={"figure": "sampling schemes"},
-        ),
+        figure("sampling_schemes", "1 Linear regression", label="sampling schemes"),
     log:
         f"{LOGS}/figures/sampling_schemes.log",
     benchmark:
         f"{BENCHMARKS}/figures/sampling_schemes.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with(study, "admission"),
         runs=rules.estimate_sampling_schemes.params.runs,
-        confidence_level=study.confidence_level,
     script:
         "../scripts/draw_sampling_schemes.py"

@@ -25,12 +25,12 @@ rule gradient_variance:
     wildcard_constraints:
         experiment=any_of(study.experiments),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         runs=lambda wildcards: experiment_of(wildcards).runs,
         uncovered=lambda wildcards: uncovered(wildcards.experiment),
         length=length_of,
-        confidence_level=study.confidence_level,
+        made_with=made_with_of,
     script:
         "../scripts/own_variance.py"
 
@@ -49,8 +49,8 @@ rule decide_ordering:
     wildcard_constraints:
         experiment=any_of(study.experiments),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
-        confidence_level=study.confidence_level,
+        made_with=made_with_of,
     script:
         "../scripts/ordering.py"

@@ -25,17 +25,18 @@ rule exact_moments:
         data=data_of,
         weights=weights_of,
     output:
-        variance=f"{RESULTS}/theory/{{experiment}}.parquet",
-        loss=f"{RESULTS}/theory/{{experiment}}_loss.parquet",
+        variance=f"{RESULTS}/theory/variance/{{experiment}}.parquet",
+        loss=f"{RESULTS}/theory/loss/{{experiment}}.parquet",
     log:
-        f"{LOGS}/theory/{{experiment}}.log",
+        f"{LOGS}/theory/variance/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/theory/{{experiment}}.tsv"
+        f"{BENCHMARKS}/theory/variance/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(name for name in REGRESSIONS if name in WITH_THEORY),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with_of,
         features=features_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
         sampling=lambda wildcards: experiment_of(wildcards).sampled,
@@ -49,16 +50,17 @@ rule exact_polynomial:
         data=data_of,
         weights=weights_of,
     output:
-        f"{RESULTS}/theory/{{experiment}}_polynomial.parquet",
+        f"{RESULTS}/theory/polynomial/{{experiment}}.parquet",
     log:
-        f"{LOGS}/theory/{{experiment}}_polynomial.log",
+        f"{LOGS}/theory/polynomial/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/theory/{{experiment}}_polynomial.tsv"
+        f"{BENCHMARKS}/theory/polynomial/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(FITTED),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with_of,
         features=features_of,
         exact_learning_rates=lambda wildcards: experiment_of(
             wildcards
@@ -73,16 +75,17 @@ rule exact_two_layer:
     input:
         weights=weights_of,
     output:
-        f"{RESULTS}/theory/{{experiment}}.parquet",
+        f"{RESULTS}/theory/variance/{{experiment}}.parquet",
     log:
-        f"{LOGS}/theory/{{experiment}}.log",
+        f"{LOGS}/theory/variance/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/theory/{{experiment}}.tsv"
+        f"{BENCHMARKS}/theory/variance/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(TWO_LAYERS),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with_of,
         learning_rate=lambda wildcards: experiment_of(wildcards).learning_rates()[0],
         batch_sizes=list(range(1, 513)),
     script:
@@ -94,16 +97,17 @@ rule exact_initial:
     input:
         weights=weights_of,
     output:
-        f"{RESULTS}/theory/{{experiment}}.parquet",
+        f"{RESULTS}/theory/variance/{{experiment}}.parquet",
     log:
-        f"{LOGS}/theory/{{experiment}}.log",
+        f"{LOGS}/theory/variance/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/theory/{{experiment}}.tsv"
+        f"{BENCHMARKS}/theory/variance/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(name for name in NETWORKS if name not in TWO_LAYERS),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with_of,
         batch_sizes=list(range(1, 513)),
     script:
         "../scripts/exact_initial.py"
@@ -112,17 +116,17 @@ rule exact_initial:
 rule scalar_theory:
     """Polynomials in 1/b, their degrees and b_0 for the scalar two-layer network, exactly."""
     output:
-        polynomial=f"{RESULTS}/theory/scalar_network_polynomial.parquet",
-        degrees=f"{RESULTS}/theory/scalar_network_degrees.parquet",
-        variance=f"{RESULTS}/theory/scalar_network.parquet",
+        polynomial=f"{RESULTS}/theory/scalar_polynomial.parquet",
+        degrees=f"{RESULTS}/theory/scalar_degrees.parquet",
+        variance=f"{RESULTS}/theory/scalar_variance.parquet",
     log:
         f"{LOGS}/theory/scalar_network.log",
     benchmark:
         f"{BENCHMARKS}/theory/scalar_network.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
-        settings=scalar_settings("run_counts", "repeats", "max_step"),
+        **of_scalar_network(simulated=False),
     script:
         "../scripts/scalar_theory.py"
 
@@ -137,14 +141,13 @@ rule heavy_tails:
     benchmark:
         f"{BENCHMARKS}/heavy_tails/estimates.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * 2 ** (attempt - 1),
         runtime=lambda wildcards, attempt: 10 * 2 ** (attempt - 1),
     params:
-        settings=scalar_settings("polynomial_max_step"),
+        **of_scalar_network(simulated=True),
         seed=study.seed,
-        confidence_level=study.confidence_level,
     script:
         "../scripts/heavy_tails.py"
 
@@ -155,16 +158,17 @@ rule exact_precision:
         data=data_of,
         weights=weights_of,
     output:
-        f"{RESULTS}/theory/{{experiment}}_precision.parquet",
+        f"{RESULTS}/theory/precision/{{experiment}}.parquet",
     log:
-        f"{LOGS}/theory/{{experiment}}_precision.log",
+        f"{LOGS}/theory/precision/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/theory/{{experiment}}_precision.tsv"
+        f"{BENCHMARKS}/theory/precision/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(DRAWN_FRESH),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with_of,
         features=features_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
         batch_sizes=lambda wildcards: experiment_of(wildcards).batch_sizes,
@@ -183,16 +187,17 @@ rule exact_limits:
     input:
         data=data_of,
     output:
-        f"{RESULTS}/theory/{{experiment}}_limits.parquet",
+        f"{RESULTS}/theory/limits/{{experiment}}.parquet",
     log:
-        f"{LOGS}/theory/{{experiment}}_limits.log",
+        f"{LOGS}/theory/limits/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/theory/{{experiment}}_limits.tsv"
+        f"{BENCHMARKS}/theory/limits/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(REGRESSIONS),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with_of,
         features=features_of,
         batch_sizes=lambda wildcards: experiment_of(wildcards).batch_sizes,
         constant_rates=[0.01, 0.1, 0.2, 0.3, 0.35, 0.4],
@@ -208,16 +213,17 @@ rule exact_test_loss:
         data=data_of,
         weights=WEIGHTS.replace("{init}", "0"),
     output:
-        f"{RESULTS}/theory/{{experiment}}_test_loss.parquet",
+        f"{RESULTS}/theory/test_loss/{{experiment}}.parquet",
     log:
-        f"{LOGS}/theory/{{experiment}}_test_loss.log",
+        f"{LOGS}/theory/test_loss/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/theory/{{experiment}}_test_loss.tsv"
+        f"{BENCHMARKS}/theory/test_loss/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(REGRESSIONS),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with_of,
         features=features_of,
         learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
         momentum=0.9,
@@ -229,15 +235,16 @@ rule exact_test_loss:
 rule exact_networks:
     """Degrees and b_0 of linear networks of several depths; two layers at t = 2."""
     output:
-        degrees=f"{RESULTS}/theory/networks_degrees.parquet",
-        variance=f"{RESULTS}/theory/networks.parquet",
+        degrees=f"{RESULTS}/theory/network_degrees.parquet",
+        variance=f"{RESULTS}/theory/network_variance.parquet",
     log:
         f"{LOGS}/theory/networks.log",
     benchmark:
         f"{BENCHMARKS}/theory/networks.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=of_study(study),
         seed=study.seed,
         second_step_of=["counter-example 2-2-2", "random 2-2-2"],
         batch_sizes=[1, 2, 3, 4, 8, 16],
@@ -254,13 +261,13 @@ rule exact_b0_counterexample:
     benchmark:
         f"{BENCHMARKS}/theory/b0_counterexample.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=of_study(study),
         batch_sizes=list(range(1, 17)),
         simulated=[1, 2, 3, 4, 8],
         runs=500_000,
         seed=study.seed,
-        confidence_level=study.confidence_level,
     script:
         "../scripts/b0_counterexample.py"
 
@@ -276,8 +283,9 @@ rule exact_equal_epochs:
     benchmark:
         f"{BENCHMARKS}/theory/equal_epochs.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=of_study(study),
         features=["gre_score", "cgpa"],
         rows=8,
         learning_rates=[0.05, 0.1, 0.2, 0.3],
@@ -299,13 +307,13 @@ rule estimate_sampling_schemes:
     benchmark:
         f"{BENCHMARKS}/theory/sampling_schemes.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with(study, "admission"),
         features=study.experiments["admission"].model.features,
         learning_rates=study.experiments["admission"].learning_rates()[:120],
         batch_sizes=[25, 100],
         runs=2000,
         seed=study.seed,
-        confidence_level=study.confidence_level,
     script:
         "../scripts/sampling_schemes.py"

@@ -9,6 +9,10 @@ from pipeline_lib.theory.counterexample import counterexample_table
 with job_log(snakemake.log[0]):
     params = snakemake.params
     table = counterexample_table(
-        params.batch_sizes, params.simulated, params.runs, params.seed, params.confidence_level
+        params.batch_sizes,
+        params.simulated,
+        params.runs,
+        params.seed,
+        params.made_with["confidence_level"],
     )
-    write_table(Path(snakemake.output[0]), table, "b0_counterexample")
+    write_table(Path(snakemake.output[0]), table, "b0_counterexample", params.made_with)

@@ -8,6 +8,8 @@ from pipeline_lib.figures.style import save_figure
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
-    table = read_table(Path(snakemake.input.table), "b0_counterexample")
-    figure = draw(table, snakemake.params.runs, snakemake.params.confidence_level)
+    params = snakemake.params
+    made_with = params.made_with
+    table = read_table(Path(snakemake.input.table), "b0_counterexample", expected=made_with)
+    figure = draw(table, params.runs, made_with["confidence_level"])
     save_figure(figure, [Path(path) for path in snakemake.output])

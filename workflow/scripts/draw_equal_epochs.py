@@ -8,6 +8,7 @@ from pipeline_lib.figures.style import save_figure
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
-    losses = read_table(Path(snakemake.input.losses), "equal_epochs")
-    note = f"linear regression on {snakemake.params.rows} rows of Graduate Admissions; exact"
+    params = snakemake.params
+    losses = read_table(Path(snakemake.input.losses), "equal_epochs", expected=params.made_with)
+    note = f"linear regression on {params.rows} rows of Graduate Admissions; exact"
     save_figure(draw(losses, note), [Path(path) for path in snakemake.output])

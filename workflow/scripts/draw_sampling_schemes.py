@@ -8,11 +8,11 @@ from pipeline_lib.figures.style import save_figure
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
-    path = Path(snakemake.input.table)
+    path, params = Path(snakemake.input.table), snakemake.params
     figure = draw(
-        read_table(path, "sampling_schemes"),
+        read_table(path, "sampling_schemes", expected=params.made_with),
         read_provenance(path)["n_rows"],
-        snakemake.params.runs,
-        snakemake.params.confidence_level,
+        params.runs,
+        params.made_with["confidence_level"],
     )
     save_figure(figure, [Path(output) for output in snakemake.output])

@@ -12,5 +12,6 @@ with job_log(snakemake.log[0]):
     design = read_design(Path(snakemake.input.data), params.features)
     problem = small_sample(design.features[:, 1:], design.target, params.rows)
     table = equal_epochs_table(problem, params.learning_rates, params.batch_sizes, params.epochs)
-    provenance = read_provenance(Path(snakemake.input.data)) | {"rows": params.rows}
+    made = params.made_with | {"rows": params.rows}
+    provenance = read_provenance(Path(snakemake.input.data)) | made
     write_table(Path(snakemake.output[0]), table, "equal_epochs", provenance)

@@ -19,4 +19,4 @@ with job_log(snakemake.log[0]):
                 student.weights, student.teacher, snakemake.params.batch_sizes, init
             )
         )
-    write_table(Path(snakemake.output[0]), pd.concat(tables), "theory")
+    write_table(Path(snakemake.output[0]), pd.concat(tables), "theory", snakemake.params.made_with)

@@ -25,5 +25,5 @@ with job_log(snakemake.log[0]):
             inverse_time_table(problem, params.initial_rates, params.batch_sizes),
         ]
     )
-    provenance = read_provenance(Path(snakemake.input.data))
+    provenance = read_provenance(Path(snakemake.input.data)) | params.made_with
     write_table(Path(snakemake.output[0]), table, "limits", provenance)

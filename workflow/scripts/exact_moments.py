@@ -26,6 +26,6 @@ with job_log(snakemake.log[0]):
         )
         variances.append(theory_table(moments, init))
         losses.append(expected_loss_table(moments, init))
-    provenance = read_provenance(Path(snakemake.input.data))
+    provenance = read_provenance(Path(snakemake.input.data)) | snakemake.params.made_with
     write_table(Path(snakemake.output.variance), pd.concat(variances), "theory", provenance)
     write_table(Path(snakemake.output.loss), pd.concat(losses), "expected_loss", provenance)

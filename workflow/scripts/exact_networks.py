@@ -8,11 +8,11 @@ from pipeline_lib.theory.network_tables import network_degrees_table, second_ste
 from pipeline_lib.theory.studied_networks import solve_studied, studied_networks
 
 with job_log(snakemake.log[0]):
-    seed, shown = snakemake.params.seed, snakemake.params.second_step_of
-    networks = studied_networks(seed)
+    params = snakemake.params
+    networks = studied_networks(params.seed)
     later = second_step_table(
-        {name: networks[name] for name in shown}, snakemake.params.batch_sizes
+        {name: networks[name] for name in params.second_step_of}, params.batch_sizes
     )
-    degrees = network_degrees_table(solve_studied(seed))
-    write_table(Path(snakemake.output.degrees), degrees, "network_degrees")
-    write_table(Path(snakemake.output.variance), later, "network_theory")
+    degrees = network_degrees_table(solve_studied(params.seed))
+    write_table(Path(snakemake.output.degrees), degrees, "network_degrees", params.made_with)
+    write_table(Path(snakemake.output.variance), later, "network_theory", params.made_with)

@@ -27,5 +27,5 @@ with job_log(snakemake.log[0]):
     }
     sizes = np.arange(1, problem.n + 1)
     table = losses_table(problem, test, trainings, sizes, log_steps(len(rates)))
-    provenance = read_provenance(Path(snakemake.input.data))
+    provenance = read_provenance(Path(snakemake.input.data)) | params.made_with
     write_table(Path(snakemake.output[0]), table, "test_loss", provenance)

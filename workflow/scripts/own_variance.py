@@ -22,9 +22,9 @@ with job_log(snakemake.log[0]):
     note = with_reason(f"{snakemake.wildcards.experiment}: {scale}", params.uncovered)
     loss = provenance.get("loss", MEAN)
     figure = draw(
-        read_table(path, "variance"),
-        params.confidence_level,
+        read_table(path, "variance", expected=params.made_with),
+        params.made_with["confidence_level"],
         note if loss == MEAN else f"{note}\nloss: {loss}",
-        theory=read_theory(snakemake.input.theory),
+        theory=read_theory(snakemake.input.theory, params.made_with),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

@@ -17,7 +17,7 @@ with job_log(snakemake.log[0]):
         RegressionProblem(design.features, design.target, weights),
         params.learning_rates,
         params.batch_sizes,
-        SchemeRuns(params.runs, params.seed, params.confidence_level),
+        SchemeRuns(params.runs, params.seed, params.made_with["confidence_level"]),
     )
-    provenance = read_provenance(Path(snakemake.input.data))
+    provenance = read_provenance(Path(snakemake.input.data)) | params.made_with
     write_table(Path(snakemake.output[0]), table, "sampling_schemes", provenance)

@@ -12,9 +12,9 @@ from pipeline_lib.logs import job_log
 with job_log(snakemake.log[0]):
     params = snakemake.params
     figure = draw(
-        read_table(Path(snakemake.input.variance), "variance"),
-        read_theory(snakemake.input.theory),
-        params.confidence_level,
+        read_table(Path(snakemake.input.variance), "variance", expected=params.made_with),
+        read_theory(snakemake.input.theory, params.made_with),
+        params.made_with["confidence_level"],
         params.tensor,
         params.titles,
         with_reason(

@@ -16,7 +16,7 @@ from pipeline_lib.calibration.laws import (
     trained,
 )
 from pipeline_lib.calibration.methods import compare
-from pipeline_lib.calibration.verdicts import settled, tail_ratios
+from pipeline_lib.calibration.verdicts import settled, tail_ratios, told_apart
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.logs import progress
 from pipeline_lib.seeding import seed_sequence
@@ -116,6 +116,12 @@ def verdicts_table(experiments: int, seed: int) -> str:
         found = settled(law, groups, experiments, _stream(seed, "verdicts", law.name, groups))
         shares = (found.tested, found.equal, found.refuted, found.confirmed)
         rows.append([law.name, named(groups), *map(_percent, shares)])
+    mixed = [(law, groups) for law in heavy() for groups in ((12,), (30,), (25,) * 4, _MANY)]
+    for law, groups in progress(mixed, len(mixed), "verdicts on unlike laws"):
+        name = f"{gaussian(8).name}; every second size: {law.name}"
+        stream = _stream(seed, "verdicts", name, groups)
+        apart = told_apart([gaussian(8), law] * 2, groups, experiments, stream)
+        rows.append([name, named(groups), *map(_percent, apart), "", ""])
     head = ("law", "runs", "tested", "equal: something settled", "1/b: refuted", "1/b: confirmed")
     return _markdown(head, rows)
 

@@ -41,15 +41,27 @@ def settled(
     Where variances fall, the gradient at b is the mean of b draws of ``law``, so its tail grows
     lighter as those of mini-batches do.
     """
-    alike = _decided([law] * len(SIZES), np.ones(len(SIZES)), groups, (experiments, steps), rng)
-    means = [mean_of(law, b) for b in SIZES]
-    falling = _decided(means, 1 / np.array(SIZES), groups, (experiments, steps), rng)
+    tested, equal = told_apart([law] * len(SIZES), groups, experiments, rng, steps)
+    means, scales = [mean_of(law, b) for b in SIZES], 1 / np.array(SIZES)
+    falling = _decided(means, scales, groups, (experiments, steps), rng)
     return Settled(
-        tested=len(alike) / experiments,
-        equal=sum(one.n_for + one.n_against > 0 for one in alike) / experiments,
+        tested=tested,
+        equal=equal,
         refuted=sum(one.verdict == "refuted" for one in falling) / experiments,
         confirmed=sum(one.verdict == "confirmed" for one in falling) / experiments,
     )
+
+
+def told_apart(
+    laws: Sequence[Law], groups: Groups, experiments: int, rng: np.random.Generator, steps: int = 5
+) -> tuple[float, float]:
+    """Of own experiments with a law of its own at each size and equal variances: `tested`, `equal`.
+
+    The shares are those of `Settled`.
+    """
+    found = _decided(laws, np.ones(len(SIZES)), groups, (experiments, steps), rng)
+    wrong = sum(one.n_for + one.n_against > 0 for one in found)
+    return len(found) / experiments, wrong / experiments
 
 
 def _decided(

@@ -78,8 +78,8 @@ _FIGURES = {
     "Figure 1b": ("admission_sweep", FIGURE_1B),
     "Figure 2": ("teacher_student", FIGURE_2),
 }
-_FIT = ("fits/admission_sweep", "fits/admission_sweep_curves", "theory/admission_sweep")
-_YELP = ("variance/yelp_epochs", "variance/yelp", "metrics/yelp")
+_FIT = ("fits/admission_sweep", "fitted_curves/admission_sweep", "theory/variance/admission_sweep")
+_YELP = ("epoch_variance/yelp", "variance/yelp", "metrics/yelp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,6 @@ class Source:
 def not_configured(name: str, absent: str) -> Finding:
     """The finding of a claim for which what ``absent`` names is not there."""
     experiment = "admission" if absent == REGRESSION else absent.split("/")[-1]
-    experiment = experiment.removesuffix("_epochs")
     if absent.startswith("fits/"):
         experiment += " with a polynomial"
     evidence = f"Nothing to test: {experiment} is not configured."
@@ -164,7 +163,7 @@ def _corollary_1(source: Source) -> Finding:
         regression.weights,
         admission.learning_rates(),
         steps,
-        artefact=source.file("theory/admission"),
+        artefact=source.file("theory/variance/admission"),
     )
     return _of_any_regression(source, found)
 
@@ -177,13 +176,13 @@ def _expected_loss(source: Source) -> Finding:
         regression.target,
         regression.weights,
         source.iterated("admission").learning_rates(),
-        artefact=source.file("theory/admission_loss"),
+        artefact=source.file("theory/loss/admission"),
     )
     return _of_any_regression(source, found)
 
 
 def _degree(source: Source) -> Finding:
-    name = "theory/admission_sweep_polynomial"
+    name = "theory/polynomial/admission_sweep"
     polynomial = source.tables.get(name)
     return degree_in_linear_regression(
         small_problem(source.seed)[0],
@@ -205,7 +204,7 @@ def _of_degrees(
     function: Callable[..., Finding],
 ) -> tuple[tuple[str, ...], Callable[[Source], Finding]]:
     """T7 and T9, from the exact polynomials of the scalar network."""
-    table = "theory/scalar_network_degrees"
+    table = "theory/scalar_degrees"
 
     def evaluator(source: Source) -> Finding:
         found = function(source.tables[table], artefact=source.file(table))
@@ -248,7 +247,7 @@ def _stated_p_values(source: Source) -> Finding:
 
 def _proportional(source: Source) -> Finding:
     assert source.regression is not None
-    name = "theory/admission"
+    name = "theory/variance/admission"
     n = len(source.regression.target)
     found = proportional_to_full(source.tables[name], n, artefact=source.file(name))
     return _of_any_regression(source, found)
@@ -272,7 +271,7 @@ def two_orders(
     function: Callable[..., Finding], experiment: str, extent: Extent
 ) -> tuple[tuple[str, ...], Callable[[Source], Finding]]:
     """E1 and E4, from the estimates and the exact variances of an experiment."""
-    variance, theory = f"variance/{experiment}", f"theory/{experiment}"
+    variance, theory = f"variance/{experiment}", f"theory/variance/{experiment}"
 
     def evaluator(source: Source) -> Finding:
         found = function(
@@ -345,7 +344,7 @@ EVALUATORS: Mapping[str, tuple[tuple[str, ...], Callable[[Source], Finding]]] = 
     "E8": _in_epochs(validation_loss_stops, "mnist", "metrics/mnist"),
     "E9": _in_epochs(errors_decrease, "mnist", "metrics/mnist"),
     "E10": ((*_YELP, "yelp"), _under_adam),
-    "E11": (("theory/admission", REGRESSION), _proportional),
+    "E11": (("theory/variance/admission", REGRESSION), _proportional),
     "E12": ((), _stated_p_values),
     "H1": (("heavy_tails/repeats",), _tails),
     "H2": (("admission", REGRESSION), _expected_loss),

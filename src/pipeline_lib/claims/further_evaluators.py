@@ -28,7 +28,7 @@ Evaluator = Callable[["Source"], Finding]
 # Ours: two layers of one unit, and its learning rate.
 NETWORK = ScalarNetwork(*(Fraction(SCALAR_NETWORK[name]) for name in ("w1", "w2", "target")))
 RATES = (Fraction(SCALAR_NETWORK["learning_rate"]),) * 2
-_TEST_LOSS = "theory/admission_test_loss"
+_TEST_LOSS = "theory/test_loss/admission"
 
 
 def _held_out(source: "Source") -> Finding:
@@ -59,7 +59,7 @@ FURTHER_EVALUATORS: Mapping[str, tuple[tuple[str, ...], Evaluator]] = {
     "T14": ((), lambda _: corollary_2(NETWORK, RATES)),
     "T15": ((), lambda source: lemma_8(source.seed)),
     "T16": ((), lambda source: lemma_1_for_any_model(source.seed)),
-    "T17": _from_table(any_depth, "theory/networks_degrees"),
+    "T17": _from_table(any_depth, "theory/network_degrees"),
     "E13": _in_epochs(decreasing_on_mnist, "mnist"),
     "E14": _in_epochs(little_sensitive, "mnist_inits"),
     "H4": ((), _held_out),

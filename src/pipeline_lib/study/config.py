@@ -23,8 +23,6 @@ from pipeline_lib.study.model import Model
 from pipeline_lib.study.study import PAPER, ConfigFile, Settings, Study
 
 Kinds = Mapping[str, type[Model]]
-# What names of an experiment's files add to its name (see the map of paths in the Snakefile).
-_ENDINGS = ("_efficiency", "_epochs", "_loss", "_polynomial", "_curves")
 
 
 def load_study(raw: Mapping[str, Any], kinds: Kinds) -> Study:
@@ -106,26 +104,11 @@ def _check_experiments(experiments: Mapping[str, Any]) -> None:
     """ConfigError for what cannot be an experiment, such as a misspelt one, which has no model."""
     complete = [name for name, values in experiments.items() if "model" in values]
     for name in experiments:
-        _check_name(str(name), experiments)
         if name not in complete:
             raise ConfigError(
                 f"config: experiments.{name}: unknown experiment, and no model for a new one; "
                 f"allowed: {', '.join(complete)}"
             )
-
-
-def _check_name(name: str, experiments: Mapping[str, Any]) -> None:
-    """ConfigError for a name under which files of another experiment or of the study are kept."""
-    others = [
-        name.removesuffix(ending)
-        for ending in _ENDINGS
-        if name.endswith(ending) and name.removesuffix(ending) in experiments
-    ]
-    others += ["the network of one unit a layer"] if name.startswith("scalar_network") else []
-    if others:
-        raise ConfigError(
-            f"config: experiments.{name}: files of {others[0]} have this name; choose another one"
-        )
 
 
 def _check_scales(scale: str, scales: Mapping[str, Any], experiments: Mapping[str, Any]) -> None:

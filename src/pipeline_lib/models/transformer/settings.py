@@ -76,10 +76,10 @@ class Transformer(Model):
         )
 
     def sources(self, experiment: str) -> Mapping[str, str]:
-        return {"data": f"data/{experiment}.parquet"}
+        return {"data": f"data/reviews/{experiment}.parquet"}
 
     def weight_sources(self, experiment: str) -> Mapping[str, str]:
-        return {"origin": f"data/{experiment}.json"}
+        return {"origin": f"data/reviews/{experiment}.json"}
 
     def draw_weights(
         self, experiment: Experiment, init: int, sources: Mapping[str, Path]
