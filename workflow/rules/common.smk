@@ -1,60 +1,48 @@
 # What every stage shares: the checked configuration, the roots of the paths, input functions.
 
 import dataclasses
-import os
-import sys
-from pathlib import Path
-
-CHECKOUT = Path(workflow.basedir)
-SOURCE = CHECKOUT / "src"
-sys.path.insert(0, str(SOURCE))
-# Packages of the user's own lie beside their configuration file or on PYTHONPATH.
-beside = [Path(name).resolve().parent for name in workflow.overwrite_configfiles]
-inherited = [
-    Path(name) for name in os.getenv("PYTHONPATH", "").split(os.pathsep) if name
-]
-OWN_FOLDERS = [folder for folder in [*beside, *inherited] if folder != SOURCE]
-# Jobs find the library here whether or not it is installed in their environment.
-searched = dict.fromkeys(map(str, [SOURCE, *OWN_FOLDERS]))
-os.environ.update(PYTHONPATH=os.pathsep.join(searched))
 
 from pipeline_lib.study.code.digests import Digests
 from pipeline_lib.study.code.search import Library
 from pipeline_lib.artifacts.digest import digest
+from pipeline_lib.claims import extent, setting
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.block import block_digest
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.cost import mem_mb, runtime
+from pipeline_lib.study.layers import apply_changes
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders, supplied_digest
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
-from pipeline_lib.errors import PipelineError
 from pipeline_lib.revision import revision
 
 # The paper's experiments, which its figures are drawn from. All others are the user's own.
-PAPERS = (
-    "admission",
-    "admission_sweep",
-    "teacher_student",
-    "mnist",
-    "mnist_inits",
-    "yelp",
-)
+IN_THE_PAPER = {
+    "admission": extent.FIGURE_1A,
+    "admission_sweep": extent.FIGURE_1B,
+    "teacher_student": extent.FIGURE_2,
+    "mnist": setting.FIGURE_4,
+    "mnist_inits": setting.FIGURE_3A,
+    "yelp": setting.FIGURE_5,
+}
+PAPERS = tuple(IN_THE_PAPER)
 
+# Jobs read the configuration as it is applied here.
+config.update(apply_changes(FILES[0].values, CHANGES))
 try:
-    study = load_study(config, MODELS)
+    study = load_study(config, MODELS, CHANGES)
     study.require(*PAPERS)
     MIRRORS = mirror_folders(study.data_dir, os.environ)
 except PipelineError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
+    stop(located(str(error), FILES, workflow.config_settings.config))
 
 RESULTS = f"results/{study.scale}"
 LOGS = f"logs/{study.scale}"
 BENCHMARKS = f"benchmarks/{study.scale}"
+SCRIPTS = CHECKOUT / "workflow/scripts"
 DIGESTS = Digests(
     Library(SOURCE),
-    CHECKOUT / "workflow/scripts",
+    SCRIPTS,
     Path(".snakemake/code_digests.json"),
 )
 
@@ -105,6 +93,11 @@ FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 def any_of(names):
     """A wildcard constraint: one of ``names``, or nothing if there is none."""
     return "|".join(names) or "(?!)"
+
+
+def is_script_of_this_study(rule):
+    """Whether a rule runs a script of this checkout, as rules around a module of it do not."""
+    return rule.script is not None and (SCRIPTS / Path(rule.script).name).is_file()
 
 
 def code_of(script):
@@ -273,16 +266,23 @@ def tables_of(kind, wildcards):
 
 
 def scale_of(name):
-    """Runs, epochs and training examples of an experiment, here and at the paper's scale."""
-    here, paper = study.experiments[name], study.at_paper_scale[name]
+    """Runs, epochs and training examples of an experiment, here and in the paper."""
+    here, paper = study.experiments[name], IN_THE_PAPER[name]
     return {
         "runs": here.runs,
         "paper_runs": paper.runs,
         "epochs": here.epochs,
         "paper_epochs": paper.epochs,
         "examples": here.model.training_examples,
-        "paper_examples": paper.model.training_examples,
+        "paper_examples": paper.problem["training_examples"],
     }
+
+
+def is_papers_problem(name):
+    """Whether an experiment has the paper's model and training; which data, its table says."""
+    stated = IN_THE_PAPER[name].problem
+    here = setting.problem_of(study.experiments[name], reviews=stated.get("reviews"))
+    return not setting.departures(here, stated)
 
 
 def length_of(wildcards):
@@ -294,4 +294,4 @@ def length_of(wildcards):
 
 def commit(wildcards):
     """The commit that a page states, looked up only when a page is asked for."""
-    return revision(Path(workflow.basedir))
+    return revision(CHECKOUT)

@@ -62,7 +62,7 @@ rule fig1a:
         "../../envs/pipeline.yaml"
     params:
         runs=study.experiments["admission"].runs,
-        paper_runs=study.at_paper_scale["admission"].runs,
+        paper_runs=IN_THE_PAPER["admission"].runs,
         paper_rows=FULL_ROWS,
         iterations=study.experiments["admission"].iterations,
         confidence_level=study.confidence_level,
@@ -88,7 +88,7 @@ rule fig1b:
         "../../envs/pipeline.yaml"
     params:
         runs=study.experiments["admission_sweep"].runs,
-        paper_runs=study.at_paper_scale["admission_sweep"].runs,
+        paper_runs=IN_THE_PAPER["admission_sweep"].runs,
         paper_rows=FULL_ROWS,
         degree=study.experiments["admission_sweep"].polynomial.degree,
         steps=study.experiments["admission_sweep"].polynomial.steps,
@@ -113,7 +113,7 @@ rule fig2a:
     params:
         runs=study.experiments["teacher_student"].runs,
         iterations=study.experiments["teacher_student"].iterations,
-        paper_runs=study.at_paper_scale["teacher_student"].runs,
+        paper_runs=IN_THE_PAPER["teacher_student"].runs,
         paper_rows=None,  # samples are drawn, there is no table
         confidence_level=study.confidence_level,
         tensor="W1",
@@ -171,7 +171,7 @@ rule fig3a:
     params:
         **scale_of("mnist_inits"),
         inits=study.experiments["mnist_inits"].initial_weights.count,
-        paper_inits=study.at_paper_scale["mnist_inits"].initial_weights.count,
+        paper_inits=IN_THE_PAPER["mnist_inits"].initial_weights,
     script:
         "../scripts/initial_weights_figure.py"
 
@@ -284,8 +284,7 @@ rule fig5a:
         model=study.experiments["yelp"].training()["model"],
         learning_rate=number(study.experiments["yelp"].learning_rate.initial),
         clip_norm=study.experiments["yelp"].optimizer.clip_norm,
-        of_the_paper=study.experiments["yelp"].training()
-        == study.at_paper_scale["yelp"].training(),
+        of_the_paper=is_papers_problem("yelp"),
         confidence_level=study.confidence_level,
         panels="variance",
         ylabel="variance, mean of the epoch",
