@@ -12,7 +12,8 @@ from pipeline_lib.study.config import load_study
 from pipeline_lib.study.cost import mem_mb, runtime
 from pipeline_lib.study.layers import apply_changes
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
-from pipeline_lib.data.fetch import mirror_folders, supplied_digest
+from pipeline_lib.data.fetch import mirror_folders
+from pipeline_lib.data.kept import FOLDER, supplied_digest, supplied_since
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
 from pipeline_lib.revision import revision
 
@@ -32,7 +33,7 @@ config.update(apply_changes(FILES[0].values, CHANGES))
 try:
     study = load_study(config, MODELS, CHANGES)
     study.require(*PAPERS)
-    MIRRORS = mirror_folders(study.data_dir, os.environ)
+    MIRRORS = mirror_folders(study.data_dir, os.environ, "data_dir" in CHANGES)
 except PipelineError as error:
     stop(located(str(error), FILES, workflow.config_settings.config))
 
@@ -184,6 +185,12 @@ def reviews_of(wildcards):
         "tokens",
     )
     return {name: getattr(model, name) for name in names}
+
+
+def supplied_to(name, file_names):
+    """What the user supplies to a table of raw data: the digest of a file, or None."""
+    supplied = supplied_digest(file_names, MIRRORS)
+    return supplied_since(supplied, Path(f"{RESULTS}/data/{name}.json"), FOLDER)
 
 
 def data_of(wildcards):
