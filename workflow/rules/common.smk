@@ -39,10 +39,11 @@ except PipelineError as error:
 
 RESULTS = f"results/{study.scale}"
 LOGS = f"logs/{study.scale}"
-BENCHMARKS = f"benchmarks/{study.scale}"
+# Beside the results, so that a copy of them is complete: a benchmark that is missing runs a job anew.
+BENCHMARKS = f"{RESULTS}/benchmarks"
 SCRIPTS = CHECKOUT / "workflow/scripts"
 DIGESTS = Digests(
-    Library(SOURCE),
+    Library(SOURCE, lock=CHECKOUT / "envs/requirements.lock"),
     SCRIPTS,
     Path(".snakemake/code_digests.json"),
 )

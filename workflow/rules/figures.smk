@@ -11,13 +11,13 @@ localrules:
     fig1b,
     fig2a,
     fig2b,
-    draw_heavy_tails,
+    heavy_tails,
     fig3a,
     fig3b,
     fig4a,
     fig4b,
     fig6,
-    draw_distortion,
+    distortion,
     fig5a,
     fig5b,
     fig5c,
@@ -135,11 +135,11 @@ use rule fig2a as fig2b with:
         titles=("stochastic gradient of W₂", "population gradient of W₂"),
 
 
-rule draw_heavy_tails:
+rule heavy_tails:
     """Estimates from 1,000 to 10 million runs beside the exact variance, scalar two-layer network."""
     input:
-        estimates=rules.heavy_tails.output.estimates,
-        repeats=rules.heavy_tails.output.repeats,
+        estimates=f"{RESULTS}/heavy_tails/estimates.parquet",
+        repeats=f"{RESULTS}/heavy_tails/repeats.parquet",
     output:
         figure("heavy_tails", "2 Two-layer linear network", label="heavy tails"),
     log:
@@ -247,7 +247,7 @@ rule fig6:
         "../scripts/gradient_variance.py"
 
 
-rule draw_distortion:
+rule distortion:
     """What elastic distortion does to digits, over a grid of its two parameters."""
     input:
         table=rules.prepare_mnist.output.table,
