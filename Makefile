@@ -6,12 +6,14 @@ INSTALLED := $(VENV)/.installed
 # JAX is measured against, never used: it has an environment of its own.
 JAX_VENV := .venv-jax
 JAX_INSTALLED := $(JAX_VENV)/.installed
+COMPILE := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --quiet --no-annotate \
+  --custom-compile-command "make lock"
 # Through python, so that a checkout can be moved.
 SNAKEMAKE := $(VENV)/bin/python -m snakemake
 # The report is named after its scale; another one: make report SCALE=smoke
 SCALE = $(shell sed -n 's/^scale: *\([a-z]*\).*/\1/p' config.yaml)
 
-.PHONY: help study report test test-cluster check schema bench lock clean
+.PHONY: help study report test test-cluster check schema calibrate bench lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,8 +28,8 @@ report: $(INSTALLED) ## all figures, captions and claims as results/SCALE/report
 	    --report-stylesheet workflow/report/report.css || exit 1; \
 	done
 
-test: $(INSTALLED) ## run every test
-	$(VENV)/bin/python -m pytest
+test: $(INSTALLED) ## run every test, side by side on all cores
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadgroup
 
 test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)
 	@set -e; trap 'exit 130' INT TERM; \
@@ -43,9 +45,13 @@ check: $(INSTALLED) ## linters, formatters and types
 	$(VENV)/bin/mypy
 	$(VENV)/bin/snakefmt --check Snakefile workflow
 	$(SNAKEMAKE) --lint
+	$(VENV)/bin/hadolint Dockerfile
 
 schema: $(INSTALLED) ## write the schema and the documentation of config.yaml from the typed sections
 	$(VENV)/bin/python workflow/schemas/write.py
+
+calibrate: $(INSTALLED) ## simulate coverage and verdicts anew into docs/inference.md, half an hour
+	$(VENV)/bin/python -m pipeline_lib.calibration docs/inference.md
 
 bench: $(INSTALLED) $(JAX_INSTALLED) ## measure the speed, as ratios within one run
 	$(VENV)/bin/python bench/bench_linear.py
@@ -53,10 +59,10 @@ bench: $(INSTALLED) $(JAX_INSTALLED) ## measure the speed, as ratios within one 
 	$(VENV)/bin/python bench/bench_mlp.py
 	$(VENV)/bin/python bench/bench_workflow.py
 
-lock: $(INSTALLED) ## resolve envs/requirements.in anew
+lock: $(INSTALLED) ## resolve envs/requirements.in and light.in anew
 	$(VENV)/bin/pip install --quiet uv
-	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --quiet --no-annotate --upgrade \
-	  --custom-compile-command "make lock" envs/requirements.in -o envs/requirements.lock
+	$(COMPILE) --upgrade envs/requirements.in -o envs/requirements.lock
+	$(COMPILE) --constraint envs/requirements.lock envs/light.in -o envs/light.lock
 	$(VENV)/bin/python envs/pin_conda.py
 
 clean: ## remove results, logs and caches; .venv stays

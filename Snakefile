@@ -3,15 +3,19 @@
 #   results/{scale}/
 #     data/{dataset}.parquet, .json                                raw data, checked, and its origin
 #     weights/experiment={e}/init={i}.safetensors                  initial weights
-#     runs/experiment={e}/init={i}/b={b}/seed={s}/*.parquet        one training block
-#     variance/{e}.parquet, {e}_efficiency.parquet                 estimates with intervals
+#     runs/{table}/{e}/init_{i}/b_{b}/seed_{s}.parquet             one training block: statistics, ...
+#     variance/{e}.parquet, efficiency/{e}, epoch_variance/{e}     estimates with intervals
 #     metrics/{e}.parquet                                          losses and errors over runs
 #     verdicts/{e}.parquet, .md                                    order of an own experiment
-#     theory/{e}.parquet, {e}_loss.parquet, {e}_polynomial.parquet exact values
-#     theory/scalar_network*.parquet                               the network of one unit a layer
+#     theory/variance/{e}.parquet, loss/{e}, polynomial/{e}        exact values
+#     theory/precision/{e}.parquet, limits/{e}, test_loss/{e}      runs needed; large t; held-out rows
+#     theory/scalar_variance.parquet, scalar_degrees, ...          the network of one unit a layer
+#     theory/network_degrees.parquet, network_variance, ...        linear networks of several depths
+#     theory/equal_epochs.parquet, sampling_schemes.parquet        other ways of drawing mini-batches
 #     heavy_tails/estimates.parquet, repeats.parquet               its estimates against exact values
-#     fits/{e}.parquet, {e}_curves.parquet                         polynomial fits
+#     fits/{e}.parquet, fitted_curves/{e}.parquet                  polynomial fits
 #     claims.parquet, claims.md                                    verdict on every claim
+#     config.yaml, datapackage.json                                how it was made; all tables
 #     figures/fig1a.svg, .png ...
 #     pages/claims.html ..., report.html, report.zip               `make report`
 #
@@ -39,6 +43,12 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+# What was wrong comes below all that Snakemake says of the jobs that failed.
+onerror:
+    for line in errors_told(map(Path, log)):
+        print(line, file=sys.stderr)
+
+
 localrules:
     all,
 
@@ -52,37 +62,14 @@ rule all:
             figure=FIGURES,
             format=["svg", "png"],
         ),
-        expand(f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.chosen),
         expand(
-            f"{RESULTS}/theory/{{experiment}}.parquet", experiment=chosen(WITH_THEORY)
-        ),
-        expand(
-            [
-                f"{RESULTS}/theory/{{experiment}}_polynomial.parquet",
-                f"{RESULTS}/fits/{{experiment}}.parquet",
-            ],
-            experiment=chosen(FITTED),
-        ),
-        expand(
-            [
-                f"{RESULTS}/figures/{{experiment}}_variance.svg",
-                f"{RESULTS}/figures/{{experiment}}_variance.png",
-                f"{RESULTS}/verdicts/{{experiment}}.md",
-            ],
+            f"{RESULTS}/figures/{{experiment}}_variance.{{format}}",
             experiment=chosen(OWN),
+            format=["svg", "png"],
         ),
-        expand(
-            f"{RESULTS}/metrics/{{experiment}}.parquet",
-            experiment=[name for name in chosen(OWN) if name in IN_EPOCHS],
-        ),
-        (
-            [
-                f"{RESULTS}/theory/scalar_network_degrees.parquet",
-                f"{RESULTS}/claims.md",
-            ]
-            if study.builds_everything
-            else []
-        ),
+        FINAL_TABLES,
+        f"{RESULTS}/config.yaml",
+        f"{RESULTS}/datapackage.json",
 
 
 include: "workflow/rules/data.smk"
@@ -92,8 +79,10 @@ include: "workflow/rules/theory.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/fit.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/exact_figures.smk"
 include: "workflow/rules/own.smk"
 include: "workflow/rules/claims.smk"
+include: "workflow/rules/describe.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/report.smk"
 

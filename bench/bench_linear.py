@@ -14,7 +14,7 @@ import torch
 from pipeline_lib.models.linear_regression.block import regression_block
 from pipeline_lib.models.linear_regression.design import RegressionDesign
 from pipeline_lib.models.linear_regression.replicas import LinearReplicas
-from pipeline_lib.sampling.subsets import without_replacement
+from pipeline_lib.sampling.subsets import ExampleBatch, without_replacement
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.block import Hardware
 from pipeline_lib.theory.linear_regression import exact_moments
@@ -97,7 +97,7 @@ def main() -> None:
         generator = torch.Generator("cuda").manual_seed(1)
 
         def gpu_step() -> None:
-            stack.gradients(without_replacement(N, B, REPLICAS, generator))
+            stack.gradients(ExampleBatch(without_replacement(N, B, REPLICAS, generator)))
             stack.full_gradients()
             stack.conditional_variance(B)
             torch.cuda.synchronize()

@@ -31,7 +31,7 @@ from pipeline_lib.models.perceptron.memory import BlockSize, block_bytes
 from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.sampling.epochs import recorded_steps
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
-from pipeline_lib.training.sgd_epochs import epoch_block
+from pipeline_lib.training.epochs import epoch_block
 
 LAYERS = (784, 1024, 512, 10)
 PER_DECADE = 12  # recorded steps, as in config.yaml
@@ -83,7 +83,7 @@ def block(b: int, steps: int, n: int, threads: int, device: str, per_decade: int
 
     def work() -> None:
         data = EpochData.on(device, x, y, {})
-        epoch_block(lambda replicas: MlpReplicas(start, replicas, threads), data, plan)
+        epoch_block(lambda replicas: MlpReplicas(start, len(replicas), threads), data, plan)
 
     return work, n * steps
 

@@ -54,8 +54,8 @@ def copy_of_repository(folder: Path) -> None:
 
 
 def blocks(number: int) -> list[str]:
-    root = "results/smoke/runs/experiment=admission/init=0"
-    return [f"{root}/b={b}/seed=0/statistics.parquet" for b in range(2, 2 + number)]
+    root = "results/smoke/runs/statistics/admission/init_0"
+    return [f"{root}/b_{b}/seed_0.parquet" for b in range(2, 2 + number)]
 
 
 def job_seconds(folder: Path, *options: str) -> float:

@@ -38,7 +38,7 @@ def snakemake(
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=3600,  # so that nothing hangs; a busy machine may be slow
     )
 
 

@@ -1,7 +1,10 @@
 """Objects of the user's own code, named ``package.module:name`` in the configuration."""
 
+import ast
 import importlib
+import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,13 @@ from typing import Any
 from pipeline_lib.errors import ConfigError
 
 EXPECTED = "'package.module:name'"
-_PATTERN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+# Beside the standard library.
+_USED = {"pipeline_lib", "torch", "torchvision", "transformers", "numpy", "scipy", "pandas",
+         "pyarrow", "numba", "safetensors", "pydantic", "matplotlib", "seaborn", "psutil", "tqdm",
+         "yaml", "snakemake"}  # fmt: skip
+REFERENCE = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$"
+"""What a reference looks like, as a regular expression."""
+_PATTERN = re.compile(REFERENCE)
 
 
 def check_reference(where: str, reference: str) -> None:
@@ -49,21 +58,102 @@ def load_object(where: str, reference: str) -> Callable[..., Any]:
 
 
 def source_files(reference: str, folders: Iterable[Path]) -> list[Path]:
-    """The files of the package that ``reference`` names, in the first of ``folders`` that has it.
+    """The files in ``folders`` that importing what ``reference`` names runs.
 
-    Every ``.py`` file of the package or, for a module outside packages, its one file. Nothing is
+    All ``.py`` files of its package or, for a module outside packages, its one file; and those of
+    whatever these import, also within functions, as far as it lies in ``folders``. Nothing is
     imported. Empty if no folder has it, as with what is installed elsewhere.
     """
+    folders = list(folders)
+    to_read, found = _files_of(reference.split(":")[0], folders), set[Path]()
+    while to_read:
+        path = to_read.pop()
+        if path not in found:
+            found.add(path)
+            for name in _imported(path):
+                to_read += _files_of(name, folders)
+    return sorted(found)
+
+
+def refuse_missing(where: str, reference: str, folders: Iterable[Path]) -> None:
+    """ConfigError if neither ``folders`` nor Python's own path has the package of ``reference``.
+
+    Told before a job starts: a job deletes what it is to make anew.
+    """
     top = reference.split(":")[0].split(".")[0]
+    if not _files_of(top, list(folders)) and importlib.util.find_spec(top) is None:
+        raise ConfigError(
+            f"{where}: {reference!r}: no module {top!r} in the folder of the configuration file or "
+            "on PYTHONPATH"
+        )
+
+
+def is_used(name: str) -> bool:
+    """Whether ``name`` is that of a package that the pipeline itself uses."""
+    return name in _USED or (name in sys.stdlib_module_names and name in sys.modules)
+
+
+def refuse_shadows(folders: Iterable[Path]) -> None:
+    """ConfigError if a file or package in ``folders`` hides a package that the pipeline uses."""
     for folder in folders:
-        if (folder / top).is_dir():
+        for path in sorted(folder.glob("*")):
+            is_package = (path / "__init__.py").is_file()
+            if is_used(path.stem) and (is_package or path.suffix == ".py"):
+                raise ConfigError(
+                    f"{path}: its name hides the package {path.stem!r}, which the pipeline uses; "
+                    "give it another name"
+                )
+
+
+def named_files(names: Iterable[str], folders: Iterable[Path]) -> list[Path]:
+    """The files that ``names``, of files and folders, stand for, from the first folder with them.
+
+    Raises ConfigError for a name that no folder has.
+    """
+    folders, files = list(folders), list[Path]()
+    for name in names:
+        places = [folder / name for folder in folders if (folder / name).exists()]
+        if not places:
+            raise ConfigError(
+                f"config: depends_on: {name!r} is no file or folder in "
+                f"{', '.join(map(str, folders)) or 'any folder'}"
+            )
+        files += sorted(places[0].rglob("*")) if places[0].is_dir() else [places[0]]
+    return [path for path in files if path.is_file() and "__pycache__" not in path.parts]
+
+
+def _files_of(module: str, folders: list[Path]) -> list[Path]:
+    """Files of the package or module at the top of a dotted name.
+
+    As Python does: in each folder a package goes before a module, and folders without
+    ``__init__.py`` count only if no folder has either.
+    """
+    top = module.split(".")[0]
+    for folder in folders:
+        if (folder / top / "__init__.py").is_file():
             return sorted((folder / top).rglob("*.py"))
         if (folder / f"{top}.py").is_file():
             return [folder / f"{top}.py"]
-    return []
+    spaces = [folder / top for folder in folders if (folder / top).is_dir()]
+    return sorted(path for space in spaces for path in space.rglob("*.py"))
 
 
-def one_line(error: Exception) -> str:
+def _imported(path: Path) -> set[str]:
+    """The dotted names that a file imports; relative ones are of its own package."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return set()  # told when it is imported
+    names = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return names
+
+
+def one_line(error: BaseException) -> str:
     """The kind of ``error`` and the first line of what it says."""
     text = str(error).strip().split("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

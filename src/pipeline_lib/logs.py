@@ -1,6 +1,7 @@
 """Logs and progress of long work: a bar on a terminal, a heartbeat line in a file."""
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from pipeline_lib.errors import PipelineError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_JOB_LOG = re.compile(r"^ *log: (.+) \(check log file", re.MULTILINE)
 
 
 @contextmanager
@@ -36,6 +38,22 @@ def job_log(path: str | Path) -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.close()
+
+
+def errors_told(logs_of_run: Iterable[Path]) -> list[str]:
+    """What the logs of failed jobs say was wrong, each line once.
+
+    ``logs_of_run`` are Snakemake's own logs, which name those of the jobs.
+    """
+    told: dict[str, None] = {}
+    texts = [path.read_text(errors="replace") for path in logs_of_run]
+    for name in (name for text in texts for name in _JOB_LOG.findall(text)):
+        try:
+            lines = Path(name).read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        told |= {line[line.index("error: ") :]: None for line in lines if " error: " in line}
+    return list(told)
 
 
 def progress(items: Iterable[T], total: int, what: str, every_s: float = 30.0) -> Iterator[T]:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline_lib.artifacts.files import read_table, write_table
 from pipeline_lib.claims.__main__ import ALONE, main
-from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.catalogue import CLAIMS, THEOREMS
 from pipeline_lib.claims.verdict import (
     claims_markdown,
     claims_table,
@@ -30,7 +30,8 @@ TESTED = finding(
 
 
 def test_every_claim_of_the_study_is_listed():
-    expected = [f"T{k}" for k in range(1, 11)] + [f"E{k}" for k in range(1, 13)] + ["H1", "H2"]
+    expected = [f"T{k}" for k in range(1, 18)] + [f"E{k}" for k in range(1, 15)]
+    expected += ["H1", "H2", "H4", "H5"]
     assert list(CLAIMS) == expected
     assert all(key == claim.id for key, claim in CLAIMS.items())
 
@@ -75,16 +76,21 @@ def test_verdicts_of_parts_and_of_instances():
 
 def test_every_claim_that_can_be_computed_alone_is(capsys):
     expected = {
-        "T1": "confirmed", "T2": "refuted", "T3": "confirmed", "T4": "partly",
+        "T1": "confirmed", "T2": "refuted", "T3": "confirmed", "T4": "confirmed",
         "T5": "confirmed", "T6": "confirmed", "T7": "partly", "T8": "refuted",
-        "T9": "confirmed", "T10": "refuted", "E3": "refuted", "H1": "refuted", "H2": "partly",
+        "T9": "confirmed", "T10": "refuted", "E3": "refuted", "H1": "refuted", "H2": "confirmed",
+        "T11": "refuted", "T12": "refuted", "T13": "confirmed", "T14": "confirmed",
+        "T15": "confirmed", "T16": "confirmed", "T17": "confirmed", "H4": "confirmed",
+        "H5": "refuted",
     }  # fmt: skip
     main(list(ALONE))
     printed = capsys.readouterr().out
     assert set(expected) == set(ALONE)
     for name, verdict in expected.items():
         assert f"{name}, {CLAIMS[name].place}: {verdict}\n" in printed
-    assert "needed    the paper's 500 rows (here 20)" in printed  # T4 and H2: instances
+    held = [name for name in THEOREMS if expected.get(name) == "confirmed"]
+    assert printed.count("It holds on this instance, exactly.") == len(held) == 12
+    assert printed.count("An instance other than the paper's 500 rows (here 20)") == 2  # T4, H2
     main([])
     assert "T10  proof of Lemma 3" in capsys.readouterr().out
     with pytest.raises(SystemExit):

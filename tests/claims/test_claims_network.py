@@ -20,6 +20,7 @@ from pipeline_lib.claims.network_theory import (
     theorem_5,
 )
 from pipeline_lib.claims.tails import runs_see_the_variance
+from pipeline_lib.theory.heavy_tails import ScalarTraining
 from pipeline_lib.theory.scalar_claims import claimed_variance
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table
@@ -61,7 +62,7 @@ def test_lemma_7_and_a_planted_error(monkeypatch):
 
 
 def test_theorem_4_holds_by_its_display_only(degrees):
-    found = theorem_4_degree(degrees, "theory/scalar_network_degrees.parquet")
+    found = theorem_4_degree(degrees, "theory/scalar_degrees.parquet")
     assert found.verdict == "partly"
     assert "23 (bounds 18 and 54) at t = 2" in found.evidence
     assert theorem_4_degree(degrees[degrees["step"] < 2]).verdict == "confirmed"
@@ -153,6 +154,6 @@ def test_runs_that_miss_the_variance_refute_and_runs_that_see_it_confirm():
 
 
 def test_the_heavy_tailed_network_hides_its_variance():
-    table = repeats_table(NETWORK, FIFTH, 2, [1], 1000, 40, 1, 0.95)
+    table = repeats_table(ScalarTraining(NETWORK, FIFTH, 2), [1], 1000, 40, 1, 0.95)
     assert runs_see_the_variance(table).verdict == "refuted"
     assert runs_see_the_variance(table[table["step"] == 0]).verdict != "refuted"

@@ -6,7 +6,12 @@ import pytest
 from scipy import stats
 
 from pipeline_lib.claims.ordering import best_estimator, decide, neighbours, pairs
-from pipeline_lib.estimation.inference import decreasing_p_value, reliability, variance_interval
+from pipeline_lib.claims.own import decreasing_variance
+from pipeline_lib.estimation.aggregation import variance_table
+from pipeline_lib.estimation.inference import decreasing_p_value, variance_interval
+from pipeline_lib.estimation.reliability import Estimate, reliability
+from pipeline_lib.estimation.statistics import GradientRecord, statistics_rows
+from pipeline_lib.estimation.variance import vector_moments
 
 STEPS = 12
 
@@ -94,8 +99,8 @@ def test_some_comparisons_without_power_leave_the_claim_partly_open():
     assert outcome.n_open == STEPS
     assert outcome.n_for == 2 * STEPS
     assert outcome.runs_needed > 400
+    assert outcome.scale_needed().startswith("about ")
     assert "runs" in outcome.scale_needed()
-    assert "the paper's 1,000" in outcome.scale_needed(paper_runs=1000)
 
 
 def test_no_power_at_all_is_not_a_test():
@@ -163,7 +168,7 @@ def test_no_number_of_runs_settles_a_tie():
     rows.loc[perfect, ["variance", "std_error"]] = 0.0
     outcome = decide(neighbours(rows).assign(test="welch"))
     assert (outcome.verdict, outcome.n_open, outcome.n_tied) == ("partly", 1, 1)
-    assert outcome.scale_needed(1000).startswith("means that differ")
+    assert outcome.scale_needed().startswith("means that differ")
 
 
 def test_p_values_are_those_of_inference():
@@ -174,14 +179,14 @@ def test_p_values_are_those_of_inference():
     for step in range(STEPS):
         at = rows[rows["step"] == step].set_index("b")
         for small, large in ((1, 2), (2, 4), (4, 8)):
-            ends = []
-            for b in (small, large):
-                n, error = 50, at.loc[b, "std_error"]
-                ends += [n, at.loc[b, "variance"], error**2 * n * (n - 1), 0.0]
-            raw.append(decreasing_p_value(*ends))
-    p = np.sort(raw)
+            ends = [
+                Estimate(at.loc[b, "variance"], at.loc[b, "std_error"], 49) for b in (small, large)
+            ]
+            raw += [decreasing_p_value(*ends), decreasing_p_value(*reversed(ends))]
+    p, largest = np.sort(raw), np.max(raw[::2])
     adjusted = np.minimum(np.maximum.accumulate(np.arange(len(p), 0, -1) * p), 1)
-    assert outcome.p_for == pytest.approx(adjusted[-1], rel=1e-9)
+    # both directions are one family
+    assert outcome.p_for == pytest.approx(adjusted[np.searchsorted(p, largest)], rel=1e-9)
     # and these agree with a plain z test of the log ratio to the order of the skewness
     one, two = rows[rows["b"] == 1].iloc[0], rows[rows["b"] == 2].iloc[0]
     spread = np.hypot(one["std_error"] / one["variance"], two["std_error"] / two["variance"])
@@ -210,6 +215,39 @@ def test_the_better_estimator_is_taken_where_there_is_one():
     assert len(chosen) == len(plain)
     assert (chosen[chosen["step"] > 4]["estimator"] == "rao_blackwell").all()
     assert (chosen[chosen["step"] <= 4]["estimator"] == "sample").all()
+
+
+def falling_vectors(runs, p, rng):
+    """``variance`` rows of Gaussian gradients whose variance is 1/b."""
+    blocks = {}
+    for b in (1, 2, 4, 8):
+        vectors = rng.standard_normal((STEPS, runs, p)) / np.sqrt(b)
+        moments = {("stochastic_gradient", "all"): vector_moments(vectors)}
+        record = GradientRecord(np.arange(STEPS), moments, np.ones((STEPS, runs), bool))
+        blocks[0, b] = [statistics_rows(record, np.zeros(STEPS, np.int64))]
+    return variance_table(blocks, 0.95)
+
+
+def test_two_runs_refute_nothing_that_is_true():
+    """Both contributions of a pair are equal: their spread of 0 is no certainty."""
+    rng = np.random.default_rng(5)
+    for _ in range(5):
+        found = decreasing_variance(falling_vectors(2, 50, rng), "mine")
+        assert (found.verdict, found.p_value) == ("not tested at this scale", None)
+        assert "at so few runs, with such a spread, no test keeps its level" in found.evidence
+        assert found.scale_needed == "about 4 runs a batch size for half of what is open"
+
+
+def test_as_many_runs_as_it_takes_are_enough():
+    """What is said to be needed is, up to chance: half of what was open is then decided."""
+    rng = np.random.default_rng(6)
+    few = decide(neighbours(falling_vectors(6, 8, rng)))
+    assert few.n_unusable > 0
+    assert few.verdict == "not tested at this scale"
+    enough = decide(neighbours(falling_vectors(2 * few.runs_needed, 8, rng)))
+    assert enough.n_unusable == 0
+    assert enough.n_for > 0
+    assert enough.n_against == 0
 
 
 def test_bad_input_is_refused():

@@ -13,7 +13,8 @@ from pipeline_lib.artifacts.files import read_table, write_table
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.estimation.aggregation import efficiency_table, read_blocks, variance_table
-from pipeline_lib.estimation.inference import reliability, variance_interval
+from pipeline_lib.estimation.inference import variance_interval
+from pipeline_lib.estimation.reliability import Estimate, precise, reliability
 from pipeline_lib.estimation.statistics import GradientRecord, statistics_rows
 from pipeline_lib.estimation.variance import (
     Contributions,
@@ -166,33 +167,79 @@ def test_estimates_are_those_of_the_pooled_contributions(level, tmp_path):
     parts = [gradients(size, seed=size) for size in (3, 5, 9)]
     paths = [save(tmp_path, block_of(part), seed=i) for i, part in enumerate(parts)]
     table = variance_table(read(paths), level)
-    # Brute force, run by run.
+    # Brute force, run by run: a run of a group of R weighs (R - 1)/R, and 14/17 on average.
     within = [np.square(part - part.mean(axis=1, keepdims=True)).sum(axis=2) for part in parts]
-    y = np.concatenate(within, axis=1) * (17 / 14)
-    np.testing.assert_allclose(table["variance"], y.mean(axis=1), 1e-12)
-    np.testing.assert_allclose(table["std_error"], y.std(axis=1, ddof=1) / np.sqrt(17), 1e-11)
+    sizes = (3, 5, 9)
+    y = np.concatenate([w * r / (r - 1) for w, r in zip(within, sizes, strict=True)], axis=1)
+    weight = np.concatenate([np.full(r, (r - 1) / r) for r in sizes])
+    mean = (weight * y).sum(axis=1) / 14
+    np.testing.assert_allclose(table["variance"], mean, 1e-12)
+    m2 = 17 / 14 * (weight * (y - mean[:, None]) ** 2).sum(axis=1)
+    np.testing.assert_allclose(table["std_error"], np.sqrt(m2 / (17 * 13)), 1e-11)
     assert (table["n_runs"] == 17).all()
     assert (table["dof"] == 14).all()
     assert (table["n_diverged"] == 0).all()
     assert (table["init"] == 0).all()
     assert (table["b"] == 4).all()
     assert table["step"].tolist() == [0, 1, 2, 3]
-    np.testing.assert_allclose(table["max_share"], y.max(axis=1) / y.sum(axis=1), 1e-12)
+    np.testing.assert_allclose(table["max_share"], y.max(axis=1) / (17 * mean), 1e-12)
     merged = pool([summarise(sample_contributions(w)) for w in within])
-    interval = variance_interval(merged.n_replicas, merged.mean, merged.m2, merged.m3, level)
+    n, m2, m3 = merged.n_replicas, merged.m2, merged.m3
+    interval = variance_interval(n, merged.mean, m2, m3, level, dof=14)
     np.testing.assert_allclose(table["std_error"], interval.std_error, 1e-12)
     np.testing.assert_allclose(table["ci_low"], interval.low, 1e-12)
     np.testing.assert_allclose(table["ci_high"], interval.high, 1e-12)
     assert (table["ci_low"] < table["variance"]).all()
     assert (table["variance"] < table["ci_high"]).all()
-    shares, reliable = reliability(merged.n_replicas, merged.mean, merged.max)
+    shares, light = reliability(merged.n_replicas, merged.mean, merged.max)
     np.testing.assert_allclose(table["max_share"], shares, 1e-12)
+    reliable = light & precise(Estimate(mean, interval.std_error, 14))
     assert table["reliable"].tolist() == reliable.tolist()
     assert list(table.columns) == SCHEMAS["variance"].names
 
 
+def test_runs_that_tell_no_error_have_no_interval(tmp_path):
+    """A pair, and runs that take two values equally often: all deviate by the same length."""
+    for vectors, lost in (
+        (gradients(2), True),
+        (gradients(3), False),
+        (np.tile([[1.0], [-1.0]], (4, 3, 1)), True),
+        (np.ones((4, 6, 2)), False),  # no spread at all
+    ):
+        table = variance_table({(0, 4): [block_of(vectors)]}, 0.95)
+        for name in ("std_error", "ci_low", "ci_high"):
+            assert table[name].isna().all() == lost
+            assert table[name].isna().any() == lost
+        assert table["variance"].notna().all()
+        assert not (lost and table["reliable"].any())
+        write_table(tmp_path / "v.parquet", table, "variance")
+
+
+def test_pairs_tell_the_error_of_their_means():
+    """Two equal contributions are one number: so many independent ones as there are pairs."""
+    blocks = [block_of(gradients(2, seed=seed)) for seed in range(7)]
+    table = variance_table({(0, 4): blocks}, 0.95)
+    of_pairs = np.stack([block["contribution_mean"] for block in blocks])
+    np.testing.assert_allclose(table["std_error"], of_pairs.std(axis=0, ddof=1) / 7**0.5, 1e-10)
+
+
+def test_conditional_variances_are_independent_between_runs():
+    """Of runs with one full gradient, nothing but the conditional variances errs."""
+    conditional = np.random.default_rng(1).exponential(size=(1, 9))
+    moments = vector_moments(np.ones((1, 9, 2)))
+    record = GradientRecord(
+        np.arange(1),
+        {("stochastic_gradient", "all"): vector_moments(gradients(9, 1)), (FULL, "all"): moments},
+        np.ones((1, 9), bool),
+        {"all": conditional},
+    )
+    table = variance_table({(0, 4): [statistics_rows(record, np.zeros(1, np.int64))]}, 0.95)
+    rows = table[table["estimator"] == "rao_blackwell"]
+    np.testing.assert_allclose(rows["std_error"], conditional.std(ddof=1) / 3, 1e-12)
+
+
 def test_one_dominant_run_is_flagged():
-    vectors = gradients(500)
+    vectors = np.random.default_rng(0).standard_normal((4, 500, 2))
     vectors[2, 7] += 1000.0
     table = variance_table({(0, 4): [block_of(vectors)]}, 0.95)
     assert table["reliable"].tolist() == [True, True, False, True]
@@ -307,8 +354,13 @@ def test_contributions_survive_the_file(tmp_path):
     frame = trained(0)
     (group,) = read([save(tmp_path, frame)]).values()
     for name in Contributions.__dataclass_fields__:
-        column = name if name in ("n_replicas", "dof") else f"contribution_{name}"
-        assert group[0][column].tolist() == frame[column].tolist()
+        column = {
+            "n_replicas": name,
+            "dof": name,
+            "conditional_mean": "conditional_variance",
+            "conditional_m2": name,
+        }.get(name, f"contribution_{name}")
+        np.testing.assert_array_equal(group[0][column], frame[column])
 
 
 def test_efficiency_is_the_ratio_of_variances_of_the_estimators():
@@ -329,6 +381,7 @@ def test_efficiency_is_the_ratio_of_variances_of_the_estimators():
 
 def test_an_estimate_is_reliable_only_if_neither_estimator_is_flagged():
     moments = {"n_replicas": 100, "dof": 99, "n_diverged": 0, "contribution_mean": 1.0}
+    moments |= {"conditional_variance": 0.5, "conditional_m2": 9.0}
     calm = {"contribution_m2": 30.0, "contribution_m3": 20.0, "contribution_max": 4.0}
     wild = {"contribution_m2": 6000.0, "contribution_m3": 4e5, "contribution_max": 80.0}
     key = {"step": 0, "epoch": pd.NA, "quantity": "stochastic_gradient", "tensor": "all"}

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.stats import norm
 
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.estimation.aggregation import variance_table
 from pipeline_lib.estimation.epoch_means import epoch_variances
+from pipeline_lib.estimation.inference import variance_interval
 from pipeline_lib.estimation.statistics import STOCHASTIC, statistics_rows
 from pipeline_lib.training.gradient_records import all_moments
 from pipeline_lib.training.loop import gather_record
@@ -34,13 +34,33 @@ def test_means_and_errors_of_an_epoch_are_those_of_the_runs(tmp_path) -> None:
     contributions = 50 / 49 * ((gradients - gradients.mean(axis=1, keepdims=True)) ** 2).sum(axis=2)
     of_runs = contributions[:2].mean(axis=0)
     assert_allclose(table.loc[0, "variance"], of_runs.mean(), rtol=1e-12)
-    error = of_runs.std(ddof=1) / 50**0.5
-    assert_allclose(table.loc[0, "std_error"], error, rtol=1e-12)
-    mean = of_runs.mean()
-    ends = mean * np.exp(norm.ppf(0.975) * error / mean * np.array([-1, 1]))
-    assert_allclose(table.loc[0, ["ci_low", "ci_high"]].astype(float), ends, rtol=1e-12)
+    m2 = ((of_runs - of_runs.mean()) ** 2).sum()
+    interval = variance_interval(50, of_runs.mean(), m2, 0.0)
+    assert_allclose(table.loc[0, "std_error"], np.sqrt(m2 / (50 * 48)), rtol=1e-12)
+    ends = [interval.low, interval.high]
+    assert_allclose(table.loc[0, ["ci_low", "ci_high"]].astype(float), ends, rtol=1e-10)
     assert_array_equal(table["n_steps"], 2)
     assert_array_equal(table["n_runs"], 50)
+    assert_array_equal(table["dof"], 49)
+
+
+def test_intervals_hold_whether_steps_move_together_or_not() -> None:
+    """At least nearly as often as is said, with few runs: steps alike, related, and independent."""
+    rng = np.random.default_rng(6)
+    for share, most in ((1.0, 0.98), (0.7, 1.0), (0.0, 1.0)):
+        held = 0
+        for _ in range(300):
+            common = rng.standard_normal((1, 6, 40))
+            own = rng.standard_normal((4, 6, 40))
+            table = epochs_of(np.sqrt(share) * common + np.sqrt(1 - share) * own)
+            held += table.loc[0, "ci_low"] <= 40 <= table.loc[0, "ci_high"]
+        assert 0.95 - 3.5 * np.sqrt(0.95 * 0.05 / 300) < held / 300 <= most
+
+
+def test_two_runs_have_a_mean_without_an_error() -> None:
+    table = epochs_of(np.random.default_rng(7).standard_normal((4, 2, 6)))
+    assert table["variance"].notna().all()
+    assert table[["std_error", "ci_low", "ci_high"]].isna().all(axis=None)
 
 
 def test_error_bounds_that_of_independent_and_correlated_steps() -> None:

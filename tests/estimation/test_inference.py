@@ -9,14 +9,22 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pipeline_lib.estimation.inference import (
-    SHARE_FLOOR,
     _cubic_inverse,
     decreasing_p_value,
     holm,
     p_value,
-    reliability,
     sidak_level,
+    standard_error,
     variance_interval,
+)
+from pipeline_lib.estimation.reliability import (
+    SHARE_FLOOR,
+    Estimate,
+    decisive,
+    error_bound,
+    precise,
+    reliability,
+    runs_to_decide,
 )
 
 Array = NDArray[np.float64]
@@ -204,7 +212,7 @@ def test_agrees_with_definition_of_hall_transformation() -> None:
     z = stats.t.ppf([0.95, 0.05], n - 1)
     w = z / np.sqrt(n) - g / (6 * n)
     expected = y.mean() - s * 3 / g * (np.cbrt(1 + g * w) - 1)
-    interval = variance_interval(n, y.mean(), m2, m3, level=0.9)
+    interval = variance_interval(n, y.mean(), m2, m3, level=0.9, dof=n)  # of independent y
     np.testing.assert_allclose([interval.low, interval.high], expected, rtol=1e-12)
     np.testing.assert_allclose(interval.std_error, s / np.sqrt(n), rtol=1e-12)
 
@@ -229,8 +237,12 @@ def test_degenerate_intervals_and_broadcasting() -> None:
     np.testing.assert_array_equal(interval.high, interval.low)
     np.testing.assert_array_equal(interval.std_error, [0, 0, np.nan, np.nan, np.nan])
     assert variance_interval(np.full((3, 1), 9), np.ones(4), 2.0, 1.0).low.shape == (3, 4)
-    two = variance_interval(2, 1.0, 0.5, 0.0)
-    assert 0 <= two.low < 1 < two.high < np.inf
+    two = variance_interval(2, 1.0, 0.5, 0.0)  # a pair: both contributions are one number
+    assert np.isnan([two.std_error, two.low, two.high]).all()
+    three = variance_interval(3, 1.0, 0.5, 0.0)
+    assert 0 <= three.low < 1 < three.high < np.inf
+    pairs = variance_interval([4, 4], 1.0, 0.5, 0.0, dof=[3, 2])
+    assert pairs.high[0] < pairs.high[1] < np.inf
     for level in (0.0, 1.0, 95.0):
         with pytest.raises(ValueError, match="level must lie"):
             variance_interval(10, 1.0, 1.0, 0.0, level)
@@ -259,72 +271,167 @@ def test_p_value_is_uniform_under_the_null() -> None:
 def test_degenerate_p_values() -> None:
     p = p_value([9, 9, 1, 9], [2, 2, 2, np.nan], 0.0, 0.0, [2, 3, 2, 2])
     np.testing.assert_array_equal(p, [1, 0, np.nan, np.nan])
-    ones = np.ones(3)
-    p = decreasing_p_value(9, [2, 2, 1], 0 * ones, 0 * ones, 9, [1, 2, 2], 0 * ones, 0 * ones)
+    p = decreasing_p_value(Estimate([2, 2, 1], 0, 8), Estimate([1, 2, 2], 0, 8))
     np.testing.assert_array_equal(p, [0, 1, 1])
     # b = n: the second variance is exactly zero, so any spread at all in the first decides.
-    np.testing.assert_array_equal(
-        decreasing_p_value(9, [1, 0], [2, 0], 0, 9, [0, 1], [0, 2], 0), [0, 1]
-    )
-    assert np.isnan(decreasing_p_value(9, np.nan, 1, 0, 9, 1, 1, 0))
-    assert np.isnan(decreasing_p_value(9, 2, 1, 0, 1, 1, 0, 0))
+    p = decreasing_p_value(Estimate([1, 0], [2, 0], 8), Estimate([0, 1], [0, 2], 8))
+    np.testing.assert_array_equal(p, [0, 1])
+    one = Estimate(2.0, 0.5, 8)
+    for other in (Estimate(np.nan, 1, 8), Estimate(1, np.nan, 8), Estimate(1, 0.1, 1)):
+        assert np.isnan(decreasing_p_value(one, other))
+        assert np.isnan(decreasing_p_value(other, one))
+    # spread in one of them alone
+    assert 0 < decreasing_p_value(one, Estimate(1.0, 0.0, 8)) < 0.5
 
 
+def estimate(law: str, n: int, repeats: int, seed: int, scale: float = 1.0) -> Estimate:
+    """``repeats`` estimates of the variance ``scale`` from n runs in one group."""
+    mean, m2, _, _ = statistics(law, n, repeats, seed)
+    return Estimate(scale * mean, scale * standard_error(n, m2, n - 1), n - 1)
+
+
+@pytest.mark.parametrize("level", [0.05, 1e-2, 1e-3])
 @pytest.mark.parametrize(
-    ("law_1", "law_2", "n_1", "n_2", "low", "high"),
+    ("law_1", "law_2", "n_1", "n_2"),
     [
-        ("gaussian", "gaussian", 1000, 1000, 0.05, 0.05),
-        ("chi_squared", "chi_squared", 100, 100, 0.05, 0.055),
-        ("chi_squared", "gaussian", 100, 1000, 0.045, 0.06),
-        ("lognormal", "gaussian", 100, 100, 0.05, 0.06),
-        ("product", "chi_squared", 100, 100, 0.05, 0.065),
-        ("product", "product", 100, 100, 0.10, 0.12),  # the docstring's failures
-        ("chi_squared", "product", 100, 100, 0.13, 0.15),
+        ("gaussian", "gaussian", 4, 4),
+        ("gaussian", "gaussian", 8, 8),
+        ("gaussian", "gaussian", 4, 30),
+        ("chi_squared", "chi_squared", 4, 4),
+        ("chi_squared", "chi_squared", 8, 8),
+        ("chi_squared", "chi_squared", 100, 100),
+        ("gaussian", "chi_squared", 30, 30),
+        ("chi_squared", "gaussian", 100, 30),
     ],
 )
-def test_size_of_the_test_for_decrease(
-    law_1: str, law_2: str, n_1: int, n_2: int, low: float, high: float
+def test_the_test_for_decrease_keeps_its_level(
+    law_1: str, law_2: str, n_1: int, n_2: int, level: float
 ) -> None:
-    repeats = 8000 if n_1 == n_2 == 100 else 2000
-    first = statistics(law_1, n_1, repeats, seed=11)[:3]
-    second = statistics(law_2, n_2, repeats, seed=12)[:3]
-    size = np.mean(decreasing_p_value(n_1, *first, n_2, *second) < 0.05)
-    assert low - 3.5 * binomial_error(low, repeats) < size
-    assert size < high + 3.5 * binomial_error(high, repeats)
+    """For squared lengths of Gaussian vectors, in one dimension and in many."""
+    repeats = 60_000 if n_1 < 100 else 20_000
+    p = decreasing_p_value(estimate(law_1, n_1, repeats, 11), estimate(law_2, n_2, repeats, 12))
+    assert np.mean(p < level) < level + 3.5 * binomial_error(level, repeats)
+
+
+def test_unseen_tails_defeat_the_test_unless_precision_is_asked_for() -> None:
+    repeats = 20_000
+    light, heavy = estimate("gaussian", 30, repeats, 11), estimate("product", 30, repeats, 12)
+    p = decreasing_p_value(light, heavy)
+    assert np.mean(p < 0.01) > 0.02
+    tested = decisive(light) & decisive(heavy)
+    assert np.mean((p < 0.01) & tested) < 0.001
 
 
 def test_decrease_has_power_in_one_direction_and_is_scale_free() -> None:
-    mean, m2, m3, _ = statistics("chi_squared", 1000, 300, seed=13)
-    other = statistics("chi_squared", 1000, 300, seed=14)[:3]
-    larger = (1.5 * mean, 1.5**2 * m2, 1.5**3 * m3)
-    p = decreasing_p_value(1000, *larger, 1000, *other)
+    one, larger = (
+        estimate("chi_squared", 1000, 300, 14),
+        estimate("chi_squared", 1000, 300, 13, 1.5),
+    )
+    p = decreasing_p_value(larger, one)
     assert np.mean(p < 0.01) > 0.95  # log 1.5 is 6.4 standard errors
-    assert np.all(decreasing_p_value(1000, *other, 1000, *larger) > 0.9)
-    powers = (1, 2, 3)
+    assert np.all(decreasing_p_value(one, larger) > 0.9)
     units = [
-        decreasing_p_value(
-            1000,
-            *(v * c**k for k, v in zip(powers, larger, strict=True)),
-            1000,
-            *(v * c**k for k, v in zip(powers, other, strict=True)),
-        )
-        for c in (1.0, 1e6)
+        decreasing_p_value(*(Estimate(c * e.mean, c * e.std_error, e.dof) for e in (larger, one)))
+        for c in (1.0, 1e-90, 1e90)
     ]
-    np.testing.assert_allclose(units[0], units[1], rtol=1e-6)
+    for other in units[1:]:
+        np.testing.assert_allclose(units[0], other, rtol=1e-6)
 
 
-def test_decrease_reduces_to_the_one_sample_expansion() -> None:
-    """Against a constant second sample the cubic has a = (γ/3 − cv/2)/√n and b = γ/(6√n)."""
-    n, mean, m2, m3 = 50, 1.3, 60.0, 260.0
-    s = np.sqrt(m2 / (n - 1))
-    g = m3 / n / (m2 / n) ** 1.5 * np.sqrt(n * (n - 1)) / (n - 2)
-    cv = s / mean
-    assert g > 2 * cv
-    a, b = (g / 3 - cv / 2) / np.sqrt(n), g / (6 * np.sqrt(n))
-    t = np.log(mean / 1.0) / (cv / np.sqrt(n))
-    expected = stats.t.sf(t + a * t**2 + b + a**2 * t**3 / 3, n - 1)
-    p = decreasing_p_value(n, mean, m2, m3, 20, 1.0, 0.0, 0.0)
-    np.testing.assert_allclose(p, expected, rtol=1e-12)
+def test_decrease_is_the_larger_of_a_t_and_an_f_test() -> None:
+    """Against scipy, from the definition."""
+    for (v_1, error_1, dof_1), (v_2, error_2, dof_2) in (
+        ((1.3, 0.2, 7), (1.0, 0.3, 11)),
+        ((1.03, 1e-2, 5), (1.0, 2e-2, 5)),
+        ((1.5, 0.5, 300), (1.0, 0.4, 200)),
+    ):
+        relative = [error_1 / v_1, error_2 / v_2]
+        t = np.log(v_1 / v_2) / np.hypot(*relative)
+        free = [
+            2 / (r**2 * (dof - 1) / stats.chi2.ppf(0.05, dof - 1))
+            for r, dof in zip(relative, (dof_1, dof_2), strict=True)
+        ]
+        expected = max(stats.t.sf(t, min(dof_1, dof_2) - 1), stats.f.sf(v_1 / v_2, *free))
+        p = decreasing_p_value(Estimate(v_1, error_1, dof_1), Estimate(v_2, error_2, dof_2))
+        np.testing.assert_allclose(p, expected, rtol=1e-9)
+    # where F has a million degrees of freedom and more it is lognormal
+    near = [
+        decreasing_p_value(Estimate(1 + 3 * e, e, 10_000), Estimate(1.0, e, 10_000))
+        for e in (7.0e-4, 7.1e-4)
+    ]
+    np.testing.assert_allclose(*near, rtol=5e-3)
+
+
+def test_standard_errors_by_simulation() -> None:
+    """The mean of SE² is the variance of the estimate: one group, pairs, conditional variances."""
+    rng = np.random.default_rng(17)
+    for groups, size in ((1, 3), (1, 8), (2, 2), (6, 2), (3, 5)):
+        g = rng.standard_normal((60_000, groups, size, 4)) * SCALES[:4]
+        y = deviations(g.reshape(-1, size, 4)).reshape(60_000, -1)
+        mean = y.mean(1)
+        m2 = ((y - mean[:, None]) ** 2).sum(1)
+        square = standard_error(groups * size, m2, groups * (size - 1)) ** 2
+        np.testing.assert_allclose(square.mean(), mean.var(), rtol=0.03)
+    # a conditional variance that goes with the run's own deviation, as it does in training
+    for size in (3, 8):
+        x = rng.standard_normal((200_000, size))
+        conditional = np.exp(0.5 * x)
+        d = x - x.mean(1, keepdims=True)
+        y = conditional + size / (size - 1) * d**2
+        parts = [((one - one.mean(1, keepdims=True)) ** 2).sum(1) for one in (y, conditional)]
+        square = standard_error(size, parts[0], size - 1, parts[1]) ** 2
+        np.testing.assert_allclose(square.mean(), y.mean(1).var(), rtol=0.03)
+
+
+def test_there_is_no_error_with_one_degree_of_freedom() -> None:
+    error = standard_error([2, 2, 3, 4, 4], [0.0, 1.0, 0.0, 1.0, np.nan], [1, 1, 2, 2, 3])
+    np.testing.assert_array_equal(np.isnan(error), [True, True, False, False, True])
+    assert error[2] == 0
+    assert error[3] == 0.5
+    # parts that vary against each other never give a negative square
+    assert standard_error(3, 0.0, 2, 5.0) == 0
+
+
+def test_bounds_of_errors_hold() -> None:
+    """Exactly for independent normal contributions; more often for deviations from one mean."""
+    rng = np.random.default_rng(18)
+    for n in (4, 8):
+        g = rng.standard_normal((2_000, n, 1000))
+        y = deviations(g) / 1000
+        error = standard_error(n, ((y - y.mean(1, keepdims=True)) ** 2).sum(1), n - 1)
+        truth = np.sqrt(2 / (1000 * (n - 1)))
+        held = np.mean(error * error_bound(n - 1) > truth)
+        assert held > 0.95 - 3.5 * binomial_error(0.95, 2_000)
+        y = 1 + 0.01 * rng.standard_normal((20_000, n))
+        error = y.std(1, ddof=1) / np.sqrt(n)
+        held = np.mean(error * error_bound(n) > 0.01 / np.sqrt(n))
+        assert abs(held - 0.95) < 3.5 * binomial_error(0.95, 20_000)
+
+
+def test_precision_by_hand() -> None:
+    bound = float(error_bound(7))
+    assert bound == pytest.approx(np.sqrt(6 / stats.chi2.ppf(0.05, 6)), rel=1e-12)
+    just = np.array([0.399, 0.401]) / bound
+    assert precise(Estimate(1.0, just, 7)).tolist() == [True, False]
+    assert decisive(Estimate(1.0, np.array([0.199, 0.201]) / bound, 7)).tolist() == [True, False]
+    many = 0.15 / float(error_bound(10_000))  # and at many runs less
+    assert precise(Estimate(1.0, [0.99 * many, 1.01 * many], 10_000)).tolist() == [True, False]
+    # too few runs, no error, nothing at all
+    assert precise(Estimate([1, 1, np.nan, 0], [0, np.nan, 0, 0], [2, 9, 9, 9])).tolist() == [
+        False, False, False, True,
+    ]  # fmt: skip
+
+
+def test_the_runs_that_it_takes_are_enough_and_not_many_more() -> None:
+    for relative, dof in ((0.5, 7), (0.2, 3), (0.05, 99), (1.2, 2)):
+        needed = float(runs_to_decide(Estimate(1.0, relative, dof)))
+        for factor, expected in ((1.05, True), (0.9, False)):
+            n = max(factor * needed, 4.5 if expected else 0.0)
+            shrunk = relative * np.sqrt(dof / (n - 1))
+            if n >= 4:
+                assert bool(decisive(Estimate(1.0, shrunk, n - 1))) is expected, (relative, n)
+    assert runs_to_decide(Estimate(1.0, 1e-6, 99)) == 4
+    assert np.isnan(runs_to_decide(Estimate(1.0, np.nan, 1)))
 
 
 def closed_testing(p: Array) -> Array:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipeline_lib.estimation.inference import standard_error
 from pipeline_lib.estimation.variance import (
     pool,
     rao_blackwell_contributions,
@@ -147,15 +148,37 @@ def test_pooling_equals_brute_force(sizes, seed):
     np.testing.assert_allclose(pooled.mean, within / dof, 1e-12)
     assert pooled.n_replicas.tolist() == [sum(sizes)] * 3
     assert pooled.dof.tolist() == [dof] * 3
-    # Every run's contribution, on the scale of the pooled estimate.
+    # Every run's contribution, and its weight relative to that of an average run.
     y = np.concatenate(
-        [vector_moments(block).sq_deviations * (sum(sizes) / dof) for block in blocks], axis=1
+        [sample_contributions(vector_moments(block).sq_deviations) for block in blocks], axis=1
     )
-    direct = summarise(y)
-    np.testing.assert_allclose(pooled.mean, direct.mean, 1e-12)
-    np.testing.assert_allclose(pooled.m2, direct.m2, 1e-11)
-    np.testing.assert_allclose(pooled.m3, direct.m3, 1e-9, 1e-9 * (direct.m2**1.5).max())
-    np.testing.assert_allclose(pooled.max, direct.max, 1e-12)
+    weight = np.concatenate([np.full(size, (size - 1) / size) for size in sizes])
+    weight *= sum(sizes) / dof
+    np.testing.assert_allclose(pooled.mean, (weight * y).mean(axis=1), 1e-12)
+    d = y - pooled.mean[:, None]
+    m2, m3 = ((weight * d**k).sum(axis=1) for k in (2, 3))
+    np.testing.assert_allclose(pooled.m2, m2, 1e-11)
+    np.testing.assert_allclose(pooled.m3, m3, 1e-9, 1e-9 * (m2**1.5).max())
+    np.testing.assert_allclose(pooled.max, y.max(axis=1), 1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (2, 2, 3), (5, 3, 3), (4, 4)])
+def test_groups_of_any_size_tell_their_error(sizes):
+    """E m2 = n (dof - 1) var(estimate) for Gaussian vectors, conditional variances included."""
+    rng = np.random.default_rng(7)
+    blocks = []
+    for size in sizes:
+        full = rng.standard_normal((100_000, size, 3)) * [1.0, 0.7, 0.3]
+        conditional = np.exp(0.4 * full[..., 0])
+        moments = vector_moments(full).sq_deviations
+        blocks.append((rao_blackwell_contributions(conditional, moments), conditional))
+    plain = pool([summarise(y - c) for y, c in blocks])
+    n, dof = sum(sizes), sum(sizes) - len(sizes)
+    expected = n * (dof - 1) * plain.mean.var()
+    np.testing.assert_allclose(plain.m2.mean(), expected, 0.02)
+    both = pool([summarise(y, c) for y, c in blocks])
+    error = standard_error(n, both.m2, dof, both.conditional_m2)
+    np.testing.assert_allclose(np.mean(error**2), both.mean.var(), 0.06)
 
 
 @settings(deadline=None)

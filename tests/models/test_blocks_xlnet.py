@@ -11,7 +11,7 @@ from blocks import scheduled_plan
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.data.reviews_table import Tokens
 from pipeline_lib.errors import ConfigError
-from pipeline_lib.estimation.statistics import STOCHASTIC
+from pipeline_lib.estimation.statistics import CLIPPED, STOCHASTIC
 from pipeline_lib.figures.epoch_panels import (
     accuracy_panels,
     draw,
@@ -27,8 +27,8 @@ from pipeline_lib.models.transformer.block import (
 )
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import seed_sequence
-from pipeline_lib.study.settings import LearningRate
-from pipeline_lib.training.adam_epochs import CLIPPED, AdamSettings
+from pipeline_lib.study.optimizers import AdamW
+from pipeline_lib.study.settings import Clipping, LearningRate
 
 SIZES = {"d_model": 8, "n_layer": 1, "n_head": 2, "d_inner": 16, "dropout": 0.1}
 VOCABULARY = 40
@@ -57,13 +57,14 @@ def block(
         stream=seed_sequence(1, "orders"),
         evaluated_epochs={"training": [0, 2], "validation": [2]},
         chunk=CHUNK,
+        optimizer=AdamW(weight_decay=0.0),
+        clipping=Clipping(0.05, "tensor"),
     )
     return transformer_block(
         weights_of(scale),
         Dropout(SIZES | {"dropout": dropout}, seed_sequence(1, "dropout")),
         {"training": tokens(12, 1), "validation": tokens(6, 2)},
         plan,
-        AdamSettings(max_norm=0.05),
     )
 
 

@@ -101,7 +101,8 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         },
         "initial_weights": SCALED,
         "learning_rate": {"schedule": "warmup_linear", "initial": 0.01, "warmup": 0.1},
-        "optimizer": {"kind": "adamw", "clip_norm": 1.0},
+        "optimizer": {"kind": "adamw"},
+        "clipping": {"norm": 1.0, "of": "tensor"},
     },
     "module": IN_EPOCHS
     | {

@@ -19,7 +19,7 @@ import numpy as np, torch
 from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
-from pipeline_lib.training.sgd_epochs import epoch_block
+from pipeline_lib.training.epochs import epoch_block
 
 def train(layers, b, n, n_replicas):
     weights = {}
@@ -30,7 +30,7 @@ def train(layers, b, n, n_replicas):
     sets = {"test": (x[: n // 2].copy(), y[: n // 2])}
     stream, evaluated = seed_sequence(0, "memory"), {"test": [1]}
     plan = EpochPlan(lambda step: 1e-3, b, 1, n_replicas, stream, [0, 1], evaluated, chunk=500)
-    epoch_block(lambda r: MlpReplicas(weights, r), EpochData.on("cpu", x, y, sets), plan)
+    epoch_block(lambda r: MlpReplicas(weights, len(r)), EpochData.on("cpu", x, y, sets), plan)
     # Not ru_maxrss, which starts at what the parent process took.
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", status).group(1))

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -424,3 +425,27 @@ def test_a_job_depends_on_its_own_kind_of_model_and_on_no_other() -> None:
         if texts and module.startswith("pipeline_lib.models.") and module.count(".") > 2
     }
     assert kinds == {"perceptron"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reruns"),
+    [
+        ('"Share of the estimate that its largest contribution carries"', '"A share"', False),
+        ("max_r y_r / sum_r y_r", "max y / sum y", False),
+        ('"variance/{experiment}.parquet"', '"elsewhere/{experiment}.parquet"', False),
+        ('"max_share", FLOAT', '"max_share", INT', True),
+        ('key=("init", "b", "quantity"', 'key=("b", "init", "quantity"', True),
+    ],
+)
+def test_words_about_a_table_rerun_nothing_and_its_types_do(tmp_path, old, new, reruns):
+    source = tmp_path / "src"
+    shutil.copytree(ROOT / "src/pipeline_lib", source / "pipeline_lib")
+    script = ROOT / "workflow/scripts/epoch_means.py"
+    before = Library(source).search(script).digest()
+    changed = 0
+    for path in (source / "pipeline_lib/artifacts/tables").glob("*.py"):
+        text = path.read_text()
+        changed += old in text
+        path.write_text(text.replace(old, new))
+    assert changed
+    assert (Library(source).search(script).digest() != before) == reruns

@@ -48,8 +48,8 @@ from pipeline_lib.study.experiment import EpochExperiment, Experiment, Iteration
 from pipeline_lib.study.plan import plan, plan_text
 from pipeline_lib.training import resumable
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
+from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.labelled import Evaluation, GivenBatch
-from pipeline_lib.training.sgd_epochs import epoch_block
 from pipeline_lib.training.steps import StepPlan
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -192,7 +192,7 @@ BOUNDS = [
     ("experiments.yelp.learning_rate.warmup", 0, True),
     ("experiments.yelp.learning_rate.warmup", 1, False),
     ("experiments.yelp.optimizer.weight_decay", -0.1, False),
-    ("experiments.yelp.optimizer.clip_norm", 0, False),
+    ("experiments.yelp.clipping.norm", 0, False),
     ("experiments.yelp.model.dropout", 1, False),
     ("experiments.yelp.model.dropout", 0, True),
     ("experiments.admission_sweep.polynomial", None, True),

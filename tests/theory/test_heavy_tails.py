@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline_lib.estimation.inference import holm, p_value, reliability, variance_interval
+from pipeline_lib.estimation.inference import holm, p_value, variance_interval
+from pipeline_lib.estimation.reliability import reliability
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.theory.batch_polynomial import value_at
 from pipeline_lib.theory.heavy_tails import (
+    ScalarTraining,
     contributions,
     draw_factors,
     estimate,
@@ -56,7 +58,7 @@ def test_gradients_by_hand():
 
 @pytest.mark.parametrize("b", [1, 4])
 def test_without_noise_in_the_weights_the_conditional_variance_is_exact(b):
-    start, *_ = estimate(NETWORK, FIFTH, 0, b, 1000, seed=1)
+    start, *_ = estimate(ScalarTraining(NETWORK, FIFTH, 0), b, 1000, seed=1)
     # Var s = 2/b, G = (7/8, −21/8)
     closed_form = 2 / b * np.array([49 / 64, 441 / 64])
     moments = start.estimates["rao_blackwell"]
@@ -68,7 +70,7 @@ def test_without_noise_in_the_weights_the_conditional_variance_is_exact(b):
 
 
 def test_light_tails_agree_with_the_exact_variance():
-    steps = estimate(NETWORK, FIFTH, 1, 16, 100_000, seed=2)
+    steps = estimate(ScalarTraining(NETWORK, FIFTH, 1), 16, 100_000, seed=2)
     p = []
     for one in steps:
         for name in ("sample", "rao_blackwell"):
@@ -86,7 +88,9 @@ def test_light_tails_agree_with_the_exact_variance():
 @pytest.mark.parametrize("step", [1, 2])
 def test_both_estimators_have_the_same_mean(step):
     """Paired differences over many small experiments: far tighter than either against truth."""
-    repeats = repeat_estimates(NETWORK, FIFTH, step, 16, 20, 20_000, seed=3)[step].estimates
+    repeats = repeat_estimates(ScalarTraining(NETWORK, FIFTH, step), 16, 20, 20_000, seed=3)[
+        step
+    ].estimates
     difference = repeats["sample"].mean - repeats["rao_blackwell"].mean
     error = difference.std(axis=1, ddof=1) / np.sqrt(difference.shape[1])
     assert np.all(np.abs(difference.mean(axis=1)) < 4 * error)
@@ -98,32 +102,35 @@ def test_both_estimators_have_the_same_mean(step):
 def test_chunks_pool_to_the_direct_computation():
     b, n_runs, seed = 3, 1000, 5
     sizes = [334, 333, 333]
-    steps = estimate(NETWORK, FIFTH, 2, b, n_runs, seed, chunk=400)
+    steps = estimate(ScalarTraining(NETWORK, FIFTH, 2), b, n_runs, seed, chunk=400)
     draws = list(streamed_factors(seed, b, n_runs, sizes, 3))
     for t in range(3):
-        squares, values = np.zeros(2), []
+        squares, values, weights = np.zeros(2), [], []
         for s in draws:
             stream = iter(s)
             population, g = list(gradients(NETWORK, FIFTH, lambda it=stream: next(it)))[t]
             squares += ((g - g.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
-            part = contributions(population, g, b)["sample"]
+            values.append(contributions(population, g, b)["sample"])
             # sum of squares over runs less one per chunk, hence the common factor
-            values.append(part * (1 - 1 / part.shape[1]) / (1 - len(sizes) / n_runs))
+            size = s[0].shape[-1]
+            weights.append(np.full(size, (1 - 1 / size) / (1 - len(sizes) / n_runs)))
         pooled = steps[t].estimates["sample"]
         y = np.concatenate(values, axis=1)
         assert np.all(pooled.n_replicas == n_runs)
         assert np.all(pooled.dof == n_runs - len(sizes))
         np.testing.assert_allclose(pooled.mean, squares / (n_runs - len(sizes)), rtol=1e-12)
-        centred = y - y.mean(axis=1, keepdims=True)
-        np.testing.assert_allclose(pooled.m2, (centred**2).sum(axis=1), rtol=1e-10)
-        np.testing.assert_allclose(pooled.m3, (centred**3).sum(axis=1), rtol=1e-10)
+        centred, weight = y - pooled.mean[:, None], np.concatenate(weights)
+        np.testing.assert_allclose(pooled.m2, (weight * centred**2).sum(axis=1), rtol=1e-10)
+        np.testing.assert_allclose(pooled.m3, (weight * centred**3).sum(axis=1), rtol=1e-10)
         np.testing.assert_allclose(pooled.max, y.max(axis=1), rtol=1e-12)
 
 
 def test_repeats_are_separate_experiments():
     """One group and many groups of repeats: shapes, and the same as numpy's variance."""
     b, n_runs = 4, 50
-    one = repeat_estimates(NETWORK, FIFTH, 1, b, n_runs, 7, seed=6, chunk=2 * n_runs)
+    one = repeat_estimates(
+        ScalarTraining(NETWORK, FIFTH, 1), b, n_runs, 7, seed=6, chunk=2 * n_runs
+    )
     assert one[1].estimates["sample"].mean.shape == (2, 7)
     name = ("heavy_tails_repeats", b, n_runs, 7)
     expected = []
@@ -139,7 +146,9 @@ def test_repeats_are_separate_experiments():
 
 def test_seeds_reproduce_and_separate():
     def numbers(b, n_runs, seed):
-        one = estimate(NETWORK, FIFTH, 2, b, n_runs, seed, chunk=100)[2].estimates["sample"]
+        one = estimate(ScalarTraining(NETWORK, FIFTH, 2), b, n_runs, seed, chunk=100)[2].estimates[
+            "sample"
+        ]
         return np.stack([getattr(one, name) for name in FIELDS])
 
     first = numbers(2, 200, 1)
@@ -155,7 +164,9 @@ def test_seeds_reproduce_and_separate():
 @pytest.mark.parametrize(("b", "least_caught"), [(1, 0.97), (2, 0.65)])
 def test_a_thousand_runs_miss_the_variance_and_the_flag_tells(b, least_caught):
     """Claim H1, layer 1: measured over 4,000 repeats, 99 % (b = 1) and 73 % (b = 2) are caught."""
-    moments = repeat_estimates(NETWORK, FIFTH, 2, b, 1000, 1000, seed=7)[2].estimates["sample"]
+    moments = repeat_estimates(ScalarTraining(NETWORK, FIFTH, 2), b, 1000, 1000, seed=7)[
+        2
+    ].estimates["sample"]
     interval = variance_interval(moments.n_replicas, moments.mean, moments.m2, moments.m3)
     below = interval.high[0] < exact(2, b)[0]
     assert below.mean() > 0.98
@@ -170,7 +181,9 @@ def test_an_unseen_tail_leaves_no_trace():
 
     Some 16 % are flagged. No function of the runs can do much better: it takes the exact value.
     """
-    moments = repeat_estimates(NETWORK, FIFTH, 2, 2, 1000, 1000, seed=8)[2].estimates["sample"]
+    moments = repeat_estimates(ScalarTraining(NETWORK, FIFTH, 2), 2, 1000, 1000, seed=8)[
+        2
+    ].estimates["sample"]
     interval = variance_interval(moments.n_replicas, moments.mean, moments.m2, moments.m3)
     assert np.mean(interval.high[1] < exact(2, 2)[1]) > 0.98
     # At b = 4, where the intervals hold, the median relative standard error is 9 %.
@@ -178,7 +191,9 @@ def test_an_unseen_tail_leaves_no_trace():
 
 
 def test_the_flag_is_silent_where_intervals_hold():
-    moments = repeat_estimates(NETWORK, FIFTH, 2, 16, 1000, 1000, seed=9)[2].estimates
+    moments = repeat_estimates(ScalarTraining(NETWORK, FIFTH, 2), 16, 1000, 1000, seed=9)[
+        2
+    ].estimates
     for one in moments.values():
         interval = variance_interval(one.n_replicas, one.mean, one.m2, one.m3)
         truth = exact(2, 16)[:, None]
@@ -191,7 +206,7 @@ def test_overflow_is_reported_and_never_averaged(caplog):
     """A huge learning rate: e grows to the power three at each step and leaves float64."""
     rates = [Fraction(10**60)] * 2
     with caplog.at_level(logging.WARNING):
-        steps = estimate(NETWORK, rates, 2, 4, 300, seed=1, chunk=100)
+        steps = estimate(ScalarTraining(NETWORK, rates, 2), 4, 300, seed=1, chunk=100)
     assert [one.n_diverged for one in steps] == [0, 300, 300]
     assert np.all(np.isfinite(steps[0].estimates["sample"].mean))
     for name in ("sample", "rao_blackwell"):
@@ -202,7 +217,7 @@ def test_overflow_is_reported_and_never_averaged(caplog):
 def test_repeats_lose_only_those_that_overflow():
     """At this rate some runs overflow and others do not; repeats without one keep an estimate."""
     rates = [Fraction(10**51), Fraction(0)]
-    one = repeat_estimates(NETWORK, rates, 1, 1, 2, 400, seed=1)[1]
+    one = repeat_estimates(ScalarTraining(NETWORK, rates, 1), 1, 2, 400, seed=1)[1]
     kept = np.isfinite(one.estimates["sample"].mean)
     assert 0 < one.n_diverged < 800
     assert 0 < kept[0].sum() < 400
@@ -213,10 +228,16 @@ def test_repeats_lose_only_those_that_overflow():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: estimate(NETWORK, FIFTH, 2, 1, 1, seed=1), "at least 2, got 1"),
-        (lambda: estimate(NETWORK, FIFTH, 3, 1, 10, seed=1), "step 3 needs 3 learning rates"),
-        (lambda: repeat_estimates(NETWORK, FIFTH, 2, 1, 10, 0, seed=1), "positive, got 0"),
-        (lambda: estimate(NETWORK, FIFTH, 2, 0, 10, seed=1), "positive, got 0"),
+        (lambda: estimate(ScalarTraining(NETWORK, FIFTH, 2), 1, 1, seed=1), "at least 2, got 1"),
+        (
+            lambda: estimate(ScalarTraining(NETWORK, FIFTH, 3), 1, 10, seed=1),
+            "step 3 needs 3 learning rates",
+        ),
+        (
+            lambda: repeat_estimates(ScalarTraining(NETWORK, FIFTH, 2), 1, 10, 0, seed=1),
+            "positive, got 0",
+        ),
+        (lambda: estimate(ScalarTraining(NETWORK, FIFTH, 2), 0, 10, seed=1), "positive, got 0"),
     ],
 )
 def test_refusals(call, message):

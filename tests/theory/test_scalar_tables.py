@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from flint import fmpq, fmpq_poly
 
-from pipeline_lib.estimation.inference import reliability, variance_interval
+from pipeline_lib.estimation.inference import variance_interval
+from pipeline_lib.estimation.reliability import Estimate, precise, reliability
 from pipeline_lib.figures.heavy_tails import draw
 from pipeline_lib.figures.style import save_figure
 from pipeline_lib.theory.batch_polynomial import coefficients
-from pipeline_lib.theory.heavy_tails import estimate, repeat_estimates
+from pipeline_lib.theory.heavy_tails import ScalarTraining, estimate, repeat_estimates
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory.scalar_tables import (
     coefficient_table,
@@ -39,12 +40,14 @@ def exact():
 
 @pytest.fixture(scope="module")
 def estimates():
-    return heavy_tails_table(NETWORK, FIFTH, 2, [1, 2, 3, 9, 16], [1000, 20_000], 3, 0.9)
+    return heavy_tails_table(
+        ScalarTraining(NETWORK, FIFTH, 2), [1, 2, 3, 9, 16], [1000, 20_000], 3, 0.9
+    )
 
 
 @pytest.fixture(scope="module")
 def repeats():
-    return repeats_table(NETWORK, FIFTH, 2, [1, 2, 3, 9, 16], 200, 300, 3, 0.9)
+    return repeats_table(ScalarTraining(NETWORK, FIFTH, 2), [1, 2, 3, 9, 16], 200, 300, 3, 0.9)
 
 
 def test_coefficients_are_the_polynomials(exact):
@@ -127,9 +130,12 @@ def test_heavy_tails_rows_are_the_estimates(estimates):
     assert rows.index.is_unique
     assert len(rows) == 5 * 3 * 2 * 2 * 2
     for n_runs in (1000, 20_000):
-        one = estimate(NETWORK, FIFTH, 2, 2, n_runs, 3)[2].estimates["rao_blackwell"]
+        one = estimate(ScalarTraining(NETWORK, FIFTH, 2), 2, n_runs, 3)[2].estimates[
+            "rao_blackwell"
+        ]
         interval = variance_interval(n_runs, one.mean, one.m2, one.m3, 0.9)
-        share, reliable = reliability(n_runs, one.mean, one.max)
+        share, light = reliability(n_runs, one.mean, one.max)
+        reliable = light & precise(Estimate(one.mean, interval.std_error, n_runs - 1))
         row = rows.loc[(2, 2, "W2", n_runs, "rao_blackwell")]
         assert row["variance"] == one.mean[1]
         assert row["std_error"] == interval.std_error[1]
@@ -159,11 +165,12 @@ def test_repeats_rows_are_the_shares(repeats, exact):
     rows = repeats.set_index(["b", "step", "tensor", "estimator"])
     assert rows.index.is_unique
     assert len(rows) == 5 * 3 * 2 * 2
-    one = repeat_estimates(NETWORK, FIFTH, 2, 1, 200, 300, 3)[1].estimates["sample"]
+    one = repeat_estimates(ScalarTraining(NETWORK, FIFTH, 2), 1, 200, 300, 3)[1].estimates["sample"]
     interval = variance_interval(200, one.mean, one.m2, one.m3, 0.9)
     truth = rows.loc[(1, 1, "W1", "sample"), "exact"]
     below, above = interval.high[0] < truth, interval.low[0] > truth
-    flagged = ~reliability(200, one.mean, one.max)[1][0]
+    light = reliability(200, one.mean, one.max)[1]
+    flagged = ~(light & precise(Estimate(one.mean, interval.std_error, 199)))[0]
     row = rows.loc[(1, 1, "W1", "sample")]
     assert 0 < below.sum() < 300  # so that the shares below say something
     assert row["missed_below"] == below.mean()
@@ -181,12 +188,18 @@ def test_repeats_rows_are_the_shares(repeats, exact):
 
 def test_overflow_leaves_no_estimate():
     rates = [Fraction(10**60)]
-    table = heavy_tails_table(NETWORK, rates, 1, [4], [50], 1, 0.9).set_index(["step", "tensor"])
+    table = heavy_tails_table(ScalarTraining(NETWORK, rates, 1), [4], [50], 1, 0.9).set_index(
+        ["step", "tensor"]
+    )
     lost = table.loc[1]
     assert (lost["n_diverged"] == 50).all()
     assert lost[["variance", "std_error", "ci_low", "ci_high", "max_share"]].isna().all(axis=None)
     assert not lost[["reliable", "covered"]].any(axis=None)
-    repeated = repeats_table(NETWORK, rates, 1, [4], 50, 20, 1, 0.9).set_index("step").loc[1]
+    repeated = (
+        repeats_table(ScalarTraining(NETWORK, rates, 1), [4], 50, 20, 1, 0.9)
+        .set_index("step")
+        .loc[1]
+    )
     assert (repeated["flagged"] == 1).all()
     assert (repeated[["missed_below", "missed_above"]] == 0).all(axis=None)
     assert repeated[["q05", "median", "q95"]].isna().all(axis=None)

@@ -13,13 +13,15 @@ from torch.nn.functional import cross_entropy
 
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.files import write_table
-from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
+from pipeline_lib.estimation.statistics import ALL, CLIPPED, STOCHASTIC
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
-from pipeline_lib.study.settings import LearningRate
-from pipeline_lib.training.adam_epochs import BATCHES, CLIPPED, AdamSettings, adam_block
+from pipeline_lib.study.optimizers import AdamW
+from pipeline_lib.study.settings import Clipping, LearningRate
 from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan, LearningRates
+from pipeline_lib.training.epoch_run import BATCHES
+from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.gradient_records import all_moments, chunked_sq_norms
 
 ORDERS, DROPOUT = seed_sequence(2, "orders"), seed_sequence(2, "dropout")
@@ -51,11 +53,23 @@ def block(
     dropout: float = 0.0, group_size: int | None = None, rates: LearningRates = RATES
 ) -> BlockTables:
     evaluated_epochs = {"train": [0, 3], "validation": range(EPOCHS + 1)}
-    return adam_block(
+    plan = EpochPlan(
+        rates,
+        BATCH,
+        EPOCHS,
+        REPLICAS,
+        ORDERS,
+        RECORDED,
+        evaluated_epochs,
+        chunk=3,
+        optimizer=AdamW(betas=(0.8, 0.9), eps=1e-6, weight_decay=DECAY),
+        clipping=Clipping(MAX_NORM, "tensor"),
+        per_tensor=False,
+    )
+    return epoch_block(
         lambda r: DropoutReplicas(module(dropout), cross_entropy, r, DROPOUT),
         EpochData.on("cpu", *TRAIN, {"train": TRAIN, "validation": VALIDATION}),
-        EpochPlan(rates, BATCH, EPOCHS, REPLICAS, ORDERS, RECORDED, evaluated_epochs, chunk=3),
-        AdamSettings(DECAY, (0.8, 0.9), 1e-6, MAX_NORM),
+        plan,
         group_size,
     )
 
@@ -136,7 +150,7 @@ def test_groups_train_the_same_replicas() -> None:
 
 def test_records_may_be_cut_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = block()
-    monkeypatch.setattr("pipeline_lib.training.epoch_run._STEPS_PER_RECORD", 2)
+    monkeypatch.setattr("pipeline_lib.training.epoch_record._STEPS_PER_RECORD", 2)
     pd.testing.assert_frame_equal(block().statistics, whole.statistics, check_exact=True)
 
 
@@ -163,11 +177,10 @@ def test_a_diverged_replica_is_reported(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_a_short_mini_batch_is_not_recorded() -> None:
     with pytest.raises(ValueError, match="short mini-batch"):
-        adam_block(
+        epoch_block(
             lambda r: DropoutReplicas(module(), cross_entropy, r, DROPOUT),
             EpochData.on("cpu", *TRAIN, {}),
             EpochPlan([0.1] * 3, BATCH, 1, 2, ORDERS, range(3), {}),
-            AdamSettings(),
         )
 
 

@@ -23,8 +23,8 @@ from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.training.device import set_precision
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
+from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.module_stack import ModuleReplicas
-from pipeline_lib.training.sgd_epochs import epoch_block
 
 STREAM = seed_sequence(3, "epochs")
 TENSORS = ("W1", "b1", "W2", "b2")
@@ -75,7 +75,7 @@ def block(
 ) -> BlockTables:
     """A block of `PLAN`, but for ``changes``."""
     return epoch_block(
-        lambda r: MlpReplicas(weights, r, threads=2),
+        lambda r: MlpReplicas(weights, len(r), threads=2),
         data(dtype=weights["W1"].numpy().dtype),
         replace(PLAN, **changes),
         group_size,
@@ -129,7 +129,7 @@ def test_variance_is_that_over_all_shuffles(group_size: int | None) -> None:
         for order in permutations(range(4))
     ]
     result = epoch_block(
-        lambda r: MlpReplicas(weights, r, threads=2),
+        lambda r: MlpReplicas(weights, len(r), threads=2),
         EpochData.on("cpu", x, y, {}),
         EpochPlan([rate] * 2, 2, 1, n_replicas, STREAM, [0, 1], {}),
         group_size,
@@ -226,7 +226,7 @@ def test_recording_changes_no_path() -> None:
 def test_steps_at_once_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = block(recorded=(0, 7))
     for at_once in (1, 2):
-        monkeypatch.setattr("pipeline_lib.training.sgd_epochs._STEPS_AT_ONCE", at_once)
+        monkeypatch.setattr("pipeline_lib.training.epoch_run._STEPS_AT_ONCE", at_once)
         parts = block(recorded=(0, 7))
         pd.testing.assert_frame_equal(parts.statistics, whole.statistics, check_exact=True)
         pd.testing.assert_frame_equal(parts.metrics, whole.metrics, check_exact=True)
@@ -243,7 +243,7 @@ def test_slow_steps_are_not_put_off_for_long(
         together.append(len(batches))
         clock[0] += seconds * len(batches)
 
-    monkeypatch.setattr("pipeline_lib.training.sgd_epochs.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("pipeline_lib.training.epoch_run.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(MlpReplicas, "descend_through", descend_through)
     block(batch_size=1, epochs=20, recorded=(0,), evaluated_epochs={})
     assert max(together) == min(most, len(Y))
@@ -252,7 +252,7 @@ def test_slow_steps_are_not_put_off_for_long(
 
 def test_more_records_than_are_kept_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = block(recorded=(0, 1, 3, 4, 6, 7))
-    monkeypatch.setattr("pipeline_lib.training.epoch_run._STEPS_PER_RECORD", 1)
+    monkeypatch.setattr("pipeline_lib.training.epoch_record._STEPS_PER_RECORD", 1)
     pd.testing.assert_frame_equal(block(recorded=(0, 1, 3, 4, 6, 7)).statistics, whole.statistics)
 
 
@@ -281,7 +281,7 @@ def test_any_module_trains_as_the_built_in_network() -> None:
     names = {"W1": "0.weight", "b1": "0.bias", "W2": "2.weight", "b2": "2.bias", ALL: ALL}
     module.load_state_dict({names[name]: weight for name, weight in WEIGHTS.items()})
     result = epoch_block(
-        lambda r: ModuleReplicas(module, functional.cross_entropy, r), data(), PLAN
+        lambda r: ModuleReplicas(module, functional.cross_entropy, len(r)), data(), PLAN
     )
     pd.testing.assert_frame_equal(result.metrics, given.metrics, rtol=1e-10)
     expected = given.statistics.assign(tensor=given.statistics["tensor"].map(names))
@@ -376,7 +376,7 @@ def test_too_few_learning_rates_are_refused() -> None:
 def test_cuda_and_cpu_agree() -> None:
     on_cpu = block()
     weights = {name: weight.cuda() for name, weight in WEIGHTS.items()}
-    on_gpu = epoch_block(lambda r: MlpReplicas(weights, r), data("cuda"), PLAN)
+    on_gpu = epoch_block(lambda r: MlpReplicas(weights, len(r)), data("cuda"), PLAN)
     assert_allclose(on_gpu.metrics["loss"], on_cpu.metrics["loss"], rtol=1e-9)
     for column in ("mean_sq_norm", "contribution_mean", "contribution_m2"):
         assert_allclose(on_gpu.statistics[column], on_cpu.statistics[column], rtol=1e-9)

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -28,12 +29,11 @@ from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.block import Hardware
-from pipeline_lib.study.settings import LearningRate, Optimizer
-from pipeline_lib.training.adam_epochs import AdamSettings, adam_block
+from pipeline_lib.study.optimizers import PLAIN_SGD, Adam, AdamW, Optimizer
+from pipeline_lib.study.settings import Clipping, LearningRate
 from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
-from pipeline_lib.training.module_stack import ModuleReplicas
-from pipeline_lib.training.sgd_epochs import epoch_block
+from pipeline_lib.training.epochs import epoch_block
 
 N, BATCH, EPOCHS, REPLICAS, GROUP = 22, 3, 6, 5, 3  # groups of 3 and 2
 PER_EPOCH = 8  # the last mini-batch has 1 example
@@ -73,7 +73,7 @@ def mlp(
         return 0.3 / (1 + step) if step < too_fast_from else 1e30
 
     return epoch_block(
-        lambda r: MlpReplicas(weights, r, threads=2),
+        lambda r: MlpReplicas(weights, len(r), threads=2),
         EpochData.on("cpu", *data()["training"], data()),
         EpochPlan(rate, BATCH, EPOCHS, REPLICAS, ORDERS, RECORDED, EVALUATED),
         group,
@@ -101,7 +101,9 @@ def plan_of_module(
     )
 
 
-def own_module(optimizer: str, dropout: float, state: Checkpoint | None, group: int) -> BlockTables:
+def own_module(
+    optimizer: Optimizer, dropout: float, state: Checkpoint | None, group: int
+) -> BlockTables:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers = [nn.Linear(6, 7), nn.Tanh(), nn.Dropout(dropout), nn.Linear(7, 3)]
@@ -110,16 +112,16 @@ def own_module(optimizer: str, dropout: float, state: Checkpoint | None, group: 
     # What fits the memory is another matter.
     with mock.patch.object(blocks_module, "most_that_fit", return_value=group):
         return module_block(
-            module, cross_entropy, data(), plan, Optimizer(optimizer), checkpoint=state
+            module, cross_entropy, data(), replace(plan, optimizer=optimizer), checkpoint=state
         )
 
 
 def sgd_module(state: Checkpoint | None = None, group: int = GROUP) -> BlockTables:
-    return own_module("sgd", 0.0, state, group)
+    return own_module(PLAIN_SGD, 0.0, state, group)
 
 
 def adam_module(state: Checkpoint | None = None, group: int = GROUP) -> BlockTables:
-    return own_module("adam", 0.4, state, group)
+    return own_module(Adam(), 0.4, state, group)
 
 
 def xlnet(state: Checkpoint | None = None, group: int = GROUP) -> BlockTables:
@@ -130,11 +132,20 @@ def xlnet(state: Checkpoint | None = None, group: int = GROUP) -> BlockTables:
     sets = {"training": (x[:N], y[:N]), "validation": (x[N:], y[N:])}
     rates = LearningRate("warmup_linear", 0.05, 2 / STEPS).values(STEPS)
     recorded = [step for step in range(STEPS) if step % PER_EPOCH != PER_EPOCH - 1]
-    return adam_block(
+    return epoch_block(
         lambda replicas: DropoutReplicas(module, cross_entropy, replicas, dropout),
         EpochData.on("cpu", *sets["training"], sets),
-        EpochPlan(rates, BATCH, EPOCHS, REPLICAS, ORDERS, recorded, EVALUATED),
-        AdamSettings(weight_decay=0.1, max_norm=0.05),
+        EpochPlan(
+            rates,
+            BATCH,
+            EPOCHS,
+            REPLICAS,
+            ORDERS,
+            recorded,
+            EVALUATED,
+            optimizer=AdamW(weight_decay=0.1),
+            clipping=Clipping(0.05, "tensor"),
+        ),
         group,
         state,
     )
@@ -366,25 +377,23 @@ def test_a_resumed_block_keeps_its_groups(
     assert_same(resumed, undisturbed(kind))
 
 
-@pytest.mark.parametrize("block", [mlp, sgd_module])
 def test_to_ask_whether_a_save_is_due_hands_no_step_over_sooner(
-    block: Callable[..., BlockTables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together: list[int] = []
-    stack = MlpReplicas if block is mlp else ModuleReplicas
-    descend = stack.descend_through
+    descend = MlpReplicas.descend_through
 
     def watch(self, batches, rates) -> None:
         together.append(len(batches))
         descend(self, batches, rates)
 
-    monkeypatch.setattr(stack, "descend_through", watch)
-    block()
+    monkeypatch.setattr(MlpReplicas, "descend_through", watch)
+    mlp()
     expected = together.copy()
     assert max(expected) > 2
     together.clear()
     with Checkpoint(tmp_path / "state.zip", MADE_OF, every_s=1e9) as state:
-        block(state)
+        mlp(state)
     assert together == expected
 
 

@@ -12,9 +12,10 @@ from pipeline_lib.estimation.inference import holm, p_value
 from pipeline_lib.models import MODELS
 from pipeline_lib.models.initial_weights import gaussian_weights
 from pipeline_lib.models.linear_regression.block import regression_block
-from pipeline_lib.seeding import batch_stream
+from pipeline_lib.study.block import Block, Hardware
 from pipeline_lib.study.config import load_study
 from pipeline_lib.theory.linear_regression import exact_moments
+from pipeline_lib.training.steps import StepPlan
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +47,9 @@ def test_every_estimate_lies_within_simultaneous_bounds(name, study, design):
     exact = exact_moments(design.features, design.target, initial, rates, sizes)
     p_values = []
     for column, b in enumerate(sizes):
+        block = Block(experiment, 0, b, 0, study.seed, Hardware(threads=2))
         rows = regression_block(
-            design.features,
-            design.target,
-            initial,
-            rates,
-            b,
-            experiment.runs_per_block,
-            batch_stream(study.seed, name, 0, b, 0),
-            threads=2,
+            design.features, design.target, initial, StepPlan.of(block), block.hardware
         ).statistics
         for quantity, truth in (
             ("stochastic_gradient", exact.stochastic_gradient[:, column]),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from checkout import copy_of
 
-BLOCK = "experiment=teacher_student/init=0/b=4/seed=0"
+BLOCK = "teacher_student/init_0/b_4/seed_0.parquet"
 SCALE = {"teacher_student": {"iterations": 10**5}}  # a quarter of an hour
 CHANGES = {
     "scales": {"smoke": SCALE},
@@ -57,7 +57,7 @@ def text_of(log: Path) -> str:
 def test_ctrl_c_saves_the_block_that_trains(repository, tmp_path) -> None:
     folder = copy_of(repository, tmp_path / "checkout")
     (folder / "changes.yaml").write_text(json.dumps(CHANGES))
-    target = folder / f"results/smoke/runs/{BLOCK}/statistics.parquet"
+    target = folder / f"results/smoke/runs/statistics/{BLOCK}"
     state = folder / "results/smoke/checkpoints/teacher_student.init=0.b=4.seed=0.zip"
     log = folder / "logs/smoke/runs/teacher_student.init=0.b=4.seed=0.log"
     for began in (state.exists, lambda: "going on from the state" in text_of(log)):

@@ -182,7 +182,7 @@ class Checkout:
             capture_output=True,
             text=True,
             check=False,
-            timeout=600,
+            timeout=3600,  # so that nothing hangs; a busy machine may be slow
         )
         assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
         return done

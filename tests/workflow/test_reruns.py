@@ -16,7 +16,8 @@ from pipeline_lib.study.code.search import WITHOUT_NUMBERS, Library
 SMOKE = ("--dry-run", "--config", "scale=smoke")
 FIGURES = {f"fig{name}" for name in ("1a", "1b", "2a", "2b", "3a", "3b", "4a", "4b", "5a", "5b")}
 FIGURES |= {"fig5c", "fig6", "heavy_tails", "distortion"}
-WITHOUT_VARIANCE = {"distortion", "fig3b", "fig4a", "fig4b", "fig5b", "fig5c"}
+FIGURES |= {"b0_counterexample", "equal_epochs", "sampling_schemes"}
+WITHOUT_VARIANCE = {"distortion", "fig3b", "fig4a", "fig4b", "fig5b", "fig5c", "equal_epochs"}
 REGRESSION = {"train_block of admission", "train_block of admission_sweep"}
 TWO_LAYERS = {"train_block of teacher_student"}
 PERCEPTRON = {"train_network of mnist", "train_network of mnist_inits"}
@@ -97,7 +98,7 @@ def test_cosmetic_edits_of_every_file_and_new_modification_times_rerun_nothing(
         ("estimation/statistics", TRAINING | {"aggregate_variance", "claims"},
          WEIGHTS | THEORY | RAW_DATA | {"estimate_heavy_tails"}),
         ("training/replica_moments", TRAINING | {"aggregate_variance"}, WEIGHTS | THEORY),
-        ("training/adam_epochs", TRANSFORMER | {"fig5a"}, TRAINING - TRANSFORMER),
+        ("training/dropout_stack", TRANSFORMER, TRAINING - TRANSFORMER),
         ("models/linear_regression/kernel", REGRESSION, (TRAINING - REGRESSION) | THEORY),
         ("models/linear_network/two_layer", TWO_LAYERS, (TRAINING - TWO_LAYERS) | WEIGHTS),
         ("data/admissions", REGRESSION | {"prepare_admissions", "exact_moments"},

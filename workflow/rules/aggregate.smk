@@ -13,16 +13,15 @@ rule aggregate_variance:
         blocks=blocks_of,
     output:
         variance=f"{RESULTS}/variance/{{experiment}}.parquet",
-        efficiency=f"{RESULTS}/variance/{{experiment}}_efficiency.parquet",
+        efficiency=f"{RESULTS}/efficiency/{{experiment}}.parquet",
     log:
         f"{LOGS}/variance/{{experiment}}.log",
     benchmark:
         f"{BENCHMARKS}/variance/{{experiment}}.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
-        confidence_level=study.confidence_level,
-        config_digest=digest_of,
+        made_with=made_with_of,
         blocks=block_keys,
     script:
         "../scripts/aggregate_variance.py"
@@ -41,10 +40,9 @@ rule summarise_metrics:
     wildcard_constraints:
         experiment=any_of(IN_EPOCHS),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
-        confidence_level=study.confidence_level,
-        config_digest=digest_of,
+        made_with=made_with_of,
         blocks=block_keys,
     script:
         "../scripts/metric_tables.py"
@@ -55,16 +53,16 @@ rule average_epochs:
     input:
         variance=rules.aggregate_variance.output.variance,
     output:
-        f"{RESULTS}/variance/{{experiment}}_epochs.parquet",
+        f"{RESULTS}/epoch_variance/{{experiment}}.parquet",
     log:
-        f"{LOGS}/variance/{{experiment}}_epochs.log",
+        f"{LOGS}/epoch_variance/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/variance/{{experiment}}_epochs.tsv"
+        f"{BENCHMARKS}/epoch_variance/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(TRANSFORMERS),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
-        confidence_level=study.confidence_level,
+        made_with=made_with_of,
     script:
         "../scripts/epoch_means.py"

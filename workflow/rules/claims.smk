@@ -5,6 +5,19 @@ from pipeline_lib.claims.artefacts import claimed, needed_tables
 CLAIMED = claimed(study)
 
 
+CLAIMS_MADE_WITH = {
+    "config": digest(
+        {name: dataclasses.asdict(one) for name, one in CLAIMED.items()}
+        | {
+            "network": study.scalar_network(),
+            "distortion": dataclasses.asdict(study.distortion),
+        }
+    ),
+    "scale": study.scale,
+    "confidence_level": study.confidence_level,
+}
+
+
 localrules:
     claims,
 
@@ -23,7 +36,7 @@ rule claims:
             experiment=[name for name in CLAIMED if name == "admission"],
             init=0,
         ),
-        reviews=[f"{RESULTS}/data/yelp.json"] if "yelp" in CLAIMED else [],
+        reviews=[f"{RESULTS}/data/reviews/yelp.json"] if "yelp" in CLAIMED else [],
     output:
         table=f"{RESULTS}/claims.parquet",
         page=f"{RESULTS}/claims.md",
@@ -32,15 +45,8 @@ rule claims:
     benchmark:
         f"{BENCHMARKS}/claims.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
-        settings=digest(
-            {name: dataclasses.asdict(one) for name, one in CLAIMED.items()}
-            | {
-                "network": scalar_settings(),
-                "distortion": dataclasses.asdict(study.distortion),
-                "confidence_level": study.confidence_level,
-            }
-        ),
+        made_with=CLAIMS_MADE_WITH,
     script:
         "../scripts/claims.py"

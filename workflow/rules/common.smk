@@ -1,6 +1,7 @@
 # What every stage shares: the checked configuration, the roots of the paths, input functions.
 
 import dataclasses
+import json
 
 from pipeline_lib.study.code.digests import Digests
 from pipeline_lib.study.code.search import Library
@@ -8,16 +9,28 @@ from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.claims import extent, setting
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.block import block_digest
-from pipeline_lib.study.config import load_study
+from pipeline_lib.imports import refuse_shadows
+from pipeline_lib.logs import errors_told
+from pipeline_lib.study.config import choose_own, load_study
 from pipeline_lib.study.cost import mem_mb, runtime
 from pipeline_lib.study.layers import apply_changes
+from pipeline_lib.study.provenance import (
+    as_applied,
+    made_with,
+    network_settings,
+    of_network,
+    of_study,
+)
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders
 from pipeline_lib.data.kept import FOLDER, supplied_digest, supplied_since
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
+from pipeline_lib.imports import source_files
 from pipeline_lib.revision import revision
 
 # The paper's experiments, which its figures are drawn from. All others are the user's own.
+PAPERS = FILES[0].values["experiments"]
+# What the paper says of them.
 IN_THE_PAPER = {
     "admission": extent.FIGURE_1A,
     "admission_sweep": extent.FIGURE_1B,
@@ -26,13 +39,16 @@ IN_THE_PAPER = {
     "mnist_inits": setting.FIGURE_3A,
     "yelp": setting.FIGURE_5,
 }
-PAPERS = tuple(IN_THE_PAPER)
 
-# Jobs read the configuration as it is applied here.
-config.update(apply_changes(FILES[0].values, CHANGES))
 try:
+    refuse_shadows(beside)
+    # Jobs read the configuration as it is applied here.
+    config.update(apply_changes(FILES[0].values, CHANGES))
+    choose_own(config, PAPERS)
     study = load_study(config, MODELS, CHANGES)
     study.require(*PAPERS)
+    for name in study.chosen:
+        study.experiments[name].model.own_files(OWN_FOLDERS)
     MIRRORS = mirror_folders(study.data_dir, os.environ, "data_dir" in CHANGES)
 except PipelineError as error:
     stop(located(str(error), FILES, workflow.config_settings.config))
@@ -49,6 +65,27 @@ DIGESTS = Digests(
 )
 
 
+def uncovered(name):
+    """Why an experiment has no exact values of the variance, or None if it has."""
+    return study.experiments[name].model.uncovered(study.experiments[name])
+
+
+def theory_of(name):
+    """The exact values of an experiment, if there are any."""
+    return [f"{RESULTS}/theory/variance/{name}.parquet"] if name in WITH_THEORY else []
+
+
+def updates_of(name):
+    """The optimiser of an experiment and how it clips gradients, in words."""
+    experiment = study.experiments[name]
+    optimizer, clipping = experiment.optimizer, experiment.clipping
+    clipped = None
+    if clipping:
+        what = "each parameter tensor's" if clipping.of == "tensor" else "the whole"
+        clipped = f"{what} gradient is clipped at norm {clipping.norm:g}"
+    return {"optimizer": optimizer.torch_name, "clipping": clipped}
+
+
 def chosen(names):
     """Those of ``names`` that are built unless a target is named."""
     return [name for name in names if name in study.chosen]
@@ -57,11 +94,20 @@ def chosen(names):
 REGRESSIONS, NETWORKS, TRANSFORMERS = map(
     study.of_kind, ("linear_regression", "linear_network", "transformer")
 )
-# What the exact theory covers: linear networks of two layers.
-TWO_LAYERS = [
-    name for name in NETWORKS if len(study.experiments[name].model.layers) == 3
+# Those that the exact theory covers. All others have estimates alone.
+WITH_THEORY = [name for name in REGRESSIONS + NETWORKS if not uncovered(name)]
+# Regressions whose theory knows fourth moments: mini-batches drawn without replacement, afresh.
+DRAWN_FRESH = [
+    name
+    for name in REGRESSIONS
+    if name in WITH_THEORY and study.experiments[name].sampled == "fresh"
 ]
-WITH_THEORY = REGRESSIONS + TWO_LAYERS
+# Linear networks whose first step is covered, too.
+TWO_LAYERS = [
+    name
+    for name in NETWORKS
+    if study.experiments[name].model.exact_steps(study.experiments[name]) > 1
+]
 IN_EPOCHS = [name for name, e in study.experiments.items() if e.model.in_epochs]
 DRAWN_BY_OWN_CODE = [
     name for name, e in study.experiments.items() if e.model.draws_with_own_code
@@ -77,14 +123,23 @@ DRAWN_FROM = {
     **dict.fromkeys(["fig3b", "fig4a", "fig4b", "fig6"], ["mnist"]),
     **dict.fromkeys(["fig5a", "fig5b", "fig5c"], ["yelp"]),
     **dict.fromkeys(
-        ["heavy_tails", "distortion"], study.experiments
+        [
+            "heavy_tails",
+            "distortion",
+            "b0_counterexample",
+            "equal_epochs",
+            "sampling_schemes",
+        ],
+        study.experiments,
     ),  # of the study as a whole
 }
 FIGURES = [
     name for name, needed in DRAWN_FROM.items() if chosen(needed) == list(needed)
 ]
 WEIGHTS = f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors"
-BLOCK = f"{RESULTS}/runs/experiment={{experiment}}/init={{init}}/b={{b}}/seed={{seed}}"
+# One data set a table. Its rows say which block they are of: no key=value in these paths, which
+# readers would turn into columns of their own.
+BLOCK = f"{RESULTS}/runs/{{table}}/{{{{experiment}}}}/init_{{{{init}}}}/b_{{{{b}}}}/seed_{{{{seed}}}}.parquet"
 # State of a running block. No declared output: what a job declares is deleted when it fails.
 CHECKPOINT = (
     f"{RESULTS}/checkpoints/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.zip"
@@ -100,6 +155,11 @@ def any_of(names):
 def is_script_of_this_study(rule):
     """Whether a rule runs a script of this checkout, as rules around a module of it do not."""
     return rule.script is not None and (SCRIPTS / Path(rule.script).name).is_file()
+
+
+def block_table(kind):
+    """The path of a block's table, with wildcards."""
+    return BLOCK.format(table=kind)
 
 
 def code_of(script):
@@ -168,10 +228,13 @@ def weight_sources_of(wildcards):
 def own_files_of(wildcards):
     """The user's own files that its results depend on."""
     here = Path.cwd()
-    files = experiment_of(wildcards).model.own_files(OWN_FOLDERS)
+    experiment = experiment_of(wildcards)
+    files = experiment.model.own_files(OWN_FOLDERS)
+    if experiment.learning_rate.is_own:
+        files += source_files(experiment.learning_rate.schedule, OWN_FOLDERS)
     return [
         str(path.relative_to(here) if path.is_relative_to(here) else path)
-        for path in files
+        for path in dict.fromkeys(files)
     ]
 
 
@@ -227,10 +290,15 @@ def features_of(wildcards):
     return experiment_of(wildcards).model.features
 
 
-def scalar_settings(*unused):
-    """The settings of the scalar network, as plain values, but for those that a rule leaves alone."""
-    settings = study.scalar_network()
-    return {name: value for name, value in settings.items() if name not in unused}
+def made_with_of(wildcards):
+    """What the tables of the job's experiment are made with, which their readers check."""
+    return made_with(study, wildcards.experiment)
+
+
+def of_scalar_network(simulated):
+    """Parameters of rules on the scalar network: its settings, and what their tables say of them."""
+    settings = network_settings(study, simulated)
+    return {"settings": settings, "made_with": of_network(study, settings)}
 
 
 def weights_of(wildcards):
@@ -266,7 +334,7 @@ def block_keys(wildcards):
 def tables_of(kind, wildcards):
     """One table of every block of the job's experiment, in the order of ``block_keys``."""
     return [
-        f"{BLOCK}/{kind}.parquet".format(
+        block_table(kind).format(
             experiment=wildcards.experiment, init=init, b=b, seed=seed
         )
         for init, b, seed in block_keys(wildcards)
@@ -303,3 +371,69 @@ def length_of(wildcards):
 def commit(wildcards):
     """The commit that a page states, looked up only when a page is asked for."""
     return revision(CHECKOUT)
+
+
+def figure(name, category, caption=None, label=None):
+    """The two files of a figure, as the report shows them.
+
+    Caption and label are those of its name (`fig1a.rst`, `1a`) unless they are given.
+    """
+    return report(
+        multiext(f"{RESULTS}/figures/{name}", ".svg", ".png"),
+        caption=f"../report/{caption or name}.rst",
+        category=category,
+        labels={"figure": label or name.removeprefix("fig")},
+    )
+
+
+def reviews_used(wildcards, input):
+    """Name of the reviews, and in a sentence what they are. Known once the data are built."""
+    origin = json.loads(Path(input.origin).read_text())
+    return {"name": origin["name"], "note": origin["note"]}
+
+
+def reviews_category(wildcards, params):
+    """The part of the report on XLNet, named by the reviews that it was trained on."""
+    return f"4 {params.reviews['name']}"
+
+
+# The tables that no other table is made from, and so everything that is computed.
+FINAL_TABLES = [
+    *expand(f"{RESULTS}/variance/{{experiment}}.parquet", experiment=study.chosen),
+    *expand(
+        [
+            f"{RESULTS}/theory/variance/{{experiment}}.parquet",
+            f"{RESULTS}/efficiency/{{experiment}}.parquet",
+        ],
+        experiment=chosen(WITH_THEORY),
+    ),
+    *expand(
+        [
+            f"{RESULTS}/theory/polynomial/{{experiment}}.parquet",
+            f"{RESULTS}/fits/{{experiment}}.parquet",
+        ],
+        experiment=chosen(FITTED),
+    ),
+    *expand(
+        f"{RESULTS}/theory/precision/{{experiment}}.parquet",
+        experiment=chosen(DRAWN_FRESH),
+    ),
+    *expand(f"{RESULTS}/verdicts/{{experiment}}.md", experiment=chosen(OWN)),
+    *expand(f"{RESULTS}/metrics/{{experiment}}.parquet", experiment=chosen(IN_EPOCHS)),
+    *expand(
+        f"{RESULTS}/epoch_variance/{{experiment}}.parquet",
+        experiment=chosen(TRANSFORMERS),
+    ),
+]
+if study.builds_everything:
+    FINAL_TABLES += [
+        f"{RESULTS}/theory/limits/admission.parquet",
+        f"{RESULTS}/theory/test_loss/admission.parquet",
+        f"{RESULTS}/theory/equal_epochs.parquet",
+        f"{RESULTS}/theory/sampling_schemes.parquet",
+        f"{RESULTS}/theory/scalar_degrees.parquet",
+        f"{RESULTS}/theory/network_degrees.parquet",
+        f"{RESULTS}/theory/b0_counterexample.parquet",
+        f"{RESULTS}/heavy_tails/estimates.parquet",
+        f"{RESULTS}/claims.md",
+    ]

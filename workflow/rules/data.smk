@@ -20,7 +20,7 @@ rule prepare_admissions:
         f"{BENCHMARKS}/data/admissions.tsv"
     retries: 1  # of a download
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         # A file of other content is noticed; where its folder lies, or that it is gone, is not.
         supplied=supplied_to("admissions", ADMISSIONS_FILES),
@@ -39,7 +39,7 @@ rule prepare_mnist:
         f"{BENCHMARKS}/data/mnist.tsv"
     retries: 1  # of a download
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     script:
         "../scripts/prepare_mnist.py"
 
@@ -55,7 +55,7 @@ rule distort_mnist:
     benchmark:
         f"{BENCHMARKS}/data/mnist_distorted.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         distortion=dataclasses.asdict(study.distortion),
     script:
@@ -65,18 +65,18 @@ rule distort_mnist:
 rule prepare_yelp:
     """Reviews with their tokens, the vocabulary, and a note of which reviews they are."""
     output:
-        table=update(f"{RESULTS}/data/{{experiment}}.parquet"),
-        origin=update(f"{RESULTS}/data/{{experiment}}.json"),
-        vocabulary=update(f"{RESULTS}/data/{{experiment}}.spm"),
+        table=update(f"{RESULTS}/data/reviews/{{experiment}}.parquet"),
+        origin=update(f"{RESULTS}/data/reviews/{{experiment}}.json"),
+        vocabulary=update(f"{RESULTS}/data/reviews/{{experiment}}.spm"),
     log:
-        f"{LOGS}/data/{{experiment}}.log",
+        f"{LOGS}/data/reviews/{{experiment}}.log",
     benchmark:
-        f"{BENCHMARKS}/data/{{experiment}}.tsv"
+        f"{BENCHMARKS}/data/reviews/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(TRANSFORMERS),
     retries: 1  # of a download
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         reviews=reviews_of,
         supplied=lambda wildcards: supplied_to(wildcards.experiment, REVIEW_FILES),

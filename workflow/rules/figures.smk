@@ -1,7 +1,5 @@
 # One rule a figure, named as in the paper. Figures read tables only.
 
-import json
-
 from pipeline_lib.data.admissions import FULL_ROWS
 from pipeline_lib.figures.numbers import number
 
@@ -23,35 +21,11 @@ localrules:
     fig5c,
 
 
-def figure(name, category, caption=None, label=None):
-    """The two files of a figure, as the report shows them.
-
-    Caption and label are those of its name (`fig1a.rst`, `1a`) unless they are given.
-    """
-    return report(
-        multiext(f"{RESULTS}/figures/{name}", ".svg", ".png"),
-        caption=f"../report/{caption or name}.rst",
-        category=category,
-        labels={"figure": label or name.removeprefix("fig")},
-    )
-
-
-def reviews_used(wildcards, input):
-    """Name of the reviews, and in a sentence what they are. Known once the data are built."""
-    origin = json.loads(Path(input.origin).read_text())
-    return {"name": origin["name"], "note": origin["note"]}
-
-
-def reviews_category(wildcards, params):
-    """The part of the report on XLNet, named by the reviews that it was trained on."""
-    return f"4 {params.reviews['name']}"
-
-
 rule fig1a:
     """Figure 1a: variance of both gradients against the iteration, linear regression."""
     input:
         variance=f"{RESULTS}/variance/admission.parquet",
-        theory=f"{RESULTS}/theory/admission.parquet",
+        theory=theory_of("admission"),
     output:
         figure("fig1a", "1 Linear regression"),
     log:
@@ -59,13 +33,14 @@ rule fig1a:
     benchmark:
         f"{BENCHMARKS}/figures/fig1a.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with(study, "admission"),
         runs=study.experiments["admission"].runs,
+        uncovered=uncovered("admission"),
         paper_runs=IN_THE_PAPER["admission"].runs,
         paper_rows=FULL_ROWS,
         iterations=study.experiments["admission"].iterations,
-        confidence_level=study.confidence_level,
         tensor="all",
         titles=("stochastic gradient", "full gradient"),
     script:
@@ -76,8 +51,8 @@ rule fig1b:
     """Figure 1b: variance against b, fitted and exact polynomials, linear regression."""
     input:
         variance=f"{RESULTS}/variance/admission_sweep.parquet",
-        theory=f"{RESULTS}/theory/admission_sweep.parquet",
-        curves=f"{RESULTS}/fits/admission_sweep_curves.parquet",
+        theory=f"{RESULTS}/theory/variance/admission_sweep.parquet",
+        curves=f"{RESULTS}/fitted_curves/admission_sweep.parquet",
     output:
         figure("fig1b", "1 Linear regression"),
     log:
@@ -85,14 +60,14 @@ rule fig1b:
     benchmark:
         f"{BENCHMARKS}/figures/fig1b.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with(study, "admission_sweep"),
         runs=study.experiments["admission_sweep"].runs,
         paper_runs=IN_THE_PAPER["admission_sweep"].runs,
         paper_rows=FULL_ROWS,
         degree=study.experiments["admission_sweep"].polynomial.degree,
         steps=study.experiments["admission_sweep"].polynomial.steps,
-        confidence_level=study.confidence_level,
     script:
         "../scripts/fig1b.py"
 
@@ -101,7 +76,7 @@ rule fig2a:
     """Figure 2a: variance of the gradient of W1 against the iteration, two-layer network."""
     input:
         variance=f"{RESULTS}/variance/teacher_student.parquet",
-        theory=f"{RESULTS}/theory/teacher_student.parquet",
+        theory=theory_of("teacher_student"),
     output:
         figure("fig2a", "2 Two-layer linear network", caption="fig2"),
     log:
@@ -109,13 +84,14 @@ rule fig2a:
     benchmark:
         f"{BENCHMARKS}/figures/fig2a.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with(study, "teacher_student"),
         runs=study.experiments["teacher_student"].runs,
+        uncovered=uncovered("teacher_student"),
         iterations=study.experiments["teacher_student"].iterations,
         paper_runs=IN_THE_PAPER["teacher_student"].runs,
         paper_rows=None,  # samples are drawn, there is no table
-        confidence_level=study.confidence_level,
         tensor="W1",
         titles=("stochastic gradient of W₁", "population gradient of W₁"),
     script:
@@ -147,11 +123,10 @@ rule heavy_tails:
     benchmark:
         f"{BENCHMARKS}/figures/heavy_tails.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
-        settings=scalar_settings("polynomial_max_step"),
+        **of_scalar_network(simulated=True),
         run_counts=", ".join(map(number, study.run_counts)),
-        confidence_level=study.confidence_level,
     script:
         "../scripts/draw_heavy_tails.py"
 
@@ -167,9 +142,10 @@ rule fig3a:
     benchmark:
         f"{BENCHMARKS}/figures/fig3a.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **scale_of("mnist_inits"),
+        made_with=made_with(study, "mnist_inits"),
         inits=study.experiments["mnist_inits"].initial_weights.count,
         paper_inits=IN_THE_PAPER["mnist_inits"].initial_weights,
     script:
@@ -187,10 +163,10 @@ rule fig3b:
     benchmark:
         f"{BENCHMARKS}/figures/fig3b.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **scale_of("mnist"),
-        confidence_level=study.confidence_level,
+        made_with=made_with(study, "mnist"),
         first_epoch=study.experiments["mnist"].distorted_every,
     script:
         "../scripts/accuracy_gap.py"
@@ -207,10 +183,10 @@ rule fig4a:
     benchmark:
         f"{BENCHMARKS}/figures/fig4a.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **scale_of("mnist"),
-        confidence_level=study.confidence_level,
+        made_with=made_with(study, "mnist"),
         metric="loss",
     script:
         "../scripts/training_curves.py"
@@ -239,10 +215,10 @@ rule fig6:
     benchmark:
         f"{BENCHMARKS}/figures/fig6.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **scale_of("mnist"),
-        confidence_level=study.confidence_level,
+        made_with=made_with(study, "mnist"),
     script:
         "../scripts/gradient_variance.py"
 
@@ -258,7 +234,7 @@ rule distortion:
     benchmark:
         f"{BENCHMARKS}/figures/distortion.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         distortion=dataclasses.asdict(study.distortion),
     script:
@@ -268,8 +244,8 @@ rule distortion:
 rule fig5a:
     """Figure 5a: variance of the gradient by epoch, XLNet."""
     input:
-        table=f"{RESULTS}/variance/yelp_epochs.parquet",
-        origin=f"{RESULTS}/data/yelp.json",
+        table=f"{RESULTS}/epoch_variance/yelp.parquet",
+        origin=f"{RESULTS}/data/reviews/yelp.json",
     output:
         figure("fig5a", reviews_category, caption="fig5"),
     log:
@@ -277,15 +253,15 @@ rule fig5a:
     benchmark:
         f"{BENCHMARKS}/figures/fig5a.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         **scale_of("yelp"),
+        made_with=made_with(study, "yelp"),
         reviews=reviews_used,
         model=study.experiments["yelp"].training()["model"],
         learning_rate=number(study.experiments["yelp"].learning_rate.initial),
-        clip_norm=study.experiments["yelp"].optimizer.clip_norm,
+        updates=updates_of("yelp"),
         of_the_paper=is_papers_problem("yelp"),
-        confidence_level=study.confidence_level,
         panels="variance",
         ylabel="variance, mean of the epoch",
     script:
@@ -296,7 +272,7 @@ use rule fig5a as fig5b with:
     """Figure 5b: training and validation loss by epoch, XLNet."""
     input:
         table=f"{RESULTS}/metrics/yelp.parquet",
-        origin=f"{RESULTS}/data/yelp.json",
+        origin=f"{RESULTS}/data/reviews/yelp.json",
     output:
         figure("fig5b", reviews_category, caption="fig5"),
     log:

@@ -10,6 +10,7 @@ rule gradient_variance:
     """Variance of the stochastic gradient by batch size, any experiment."""
     input:
         variance=f"{RESULTS}/variance/{{experiment}}.parquet",
+        theory=lambda wildcards: theory_of(wildcards.experiment),
     output:
         report(
             multiext(f"{RESULTS}/figures/{{experiment}}_variance", ".svg", ".png"),
@@ -24,11 +25,12 @@ rule gradient_variance:
     wildcard_constraints:
         experiment=any_of(study.experiments),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
         runs=lambda wildcards: experiment_of(wildcards).runs,
+        uncovered=lambda wildcards: uncovered(wildcards.experiment),
         length=length_of,
-        confidence_level=study.confidence_level,
+        made_with=made_with_of,
     script:
         "../scripts/own_variance.py"
 
@@ -47,8 +49,8 @@ rule decide_ordering:
     wildcard_constraints:
         experiment=any_of(study.experiments),
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
-        confidence_level=study.confidence_level,
+        made_with=made_with_of,
     script:
         "../scripts/ordering.py"

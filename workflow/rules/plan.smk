@@ -10,6 +10,6 @@ rule plan:
     log:
         f"{LOGS}/plan.log",
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     script:
         "../scripts/plan.py"

@@ -47,8 +47,9 @@ rule claims_page:
     benchmark:
         f"{BENCHMARKS}/pages/claims.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=CLAIMS_MADE_WITH,
         scale=study.scale,
         commit=commit,
     script:
@@ -58,7 +59,7 @@ rule claims_page:
 rule scalar_degrees_page:
     """Exact degrees of the network of one unit a layer as a page."""
     input:
-        degrees=f"{RESULTS}/theory/scalar_network_degrees.parquet",
+        degrees=f"{RESULTS}/theory/scalar_degrees.parquet",
     output:
         report(
             f"{PAGES}/scalar_degrees.html",
@@ -71,9 +72,9 @@ rule scalar_degrees_page:
     benchmark:
         f"{BENCHMARKS}/pages/scalar_degrees.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
-        settings=scalar_settings("run_counts", "repeats", "max_step"),
+        **of_scalar_network(simulated=False),
         scale=study.scale,
         commit=commit,
     script:
@@ -83,7 +84,7 @@ rule scalar_degrees_page:
 rule polynomial_degrees_page:
     """Exact polynomials of linear regression, one a row, as a page."""
     input:
-        polynomials=f"{RESULTS}/theory/admission_sweep_polynomial.parquet",
+        polynomials=f"{RESULTS}/theory/polynomial/admission_sweep.parquet",
     output:
         report(
             f"{PAGES}/polynomial_degrees.html",
@@ -96,8 +97,9 @@ rule polynomial_degrees_page:
     benchmark:
         f"{BENCHMARKS}/pages/polynomial_degrees.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
+        made_with=made_with(study, "admission_sweep"),
         scale=study.scale,
         commit=commit,
     script:
@@ -108,7 +110,7 @@ rule efficiency_page:
     """What one run of the Rao-Blackwell estimate is worth, as a page."""
     input:
         efficiency=expand(
-            f"{RESULTS}/variance/{{experiment}}_efficiency.parquet",
+            f"{RESULTS}/efficiency/{{experiment}}.parquet",
             experiment=chosen(WITH_THEORY),
         ),
     output:
@@ -123,9 +125,9 @@ rule efficiency_page:
     benchmark:
         f"{BENCHMARKS}/pages/efficiency.tsv"
     conda:
-        "../../envs/pipeline.yaml"
+        "../../envs/light.yaml"
     params:
-        experiments=chosen(WITH_THEORY),
+        made_with=[made_with(study, name) for name in chosen(WITH_THEORY)],
         scale=study.scale,
         commit=commit,
     script:

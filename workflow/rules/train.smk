@@ -8,8 +8,8 @@ rule train_block:
         own=own_files_of,
         weights=WEIGHTS,
     output:
-        statistics=f"{BLOCK}/statistics.parquet",
-        divergence=f"{BLOCK}/divergence.parquet",
+        statistics=block_table("statistics"),
+        divergence=block_table("divergence"),
     log:
         f"{LOGS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.log",
     benchmark:
@@ -34,8 +34,8 @@ rule train_block:
 use rule train_block as train_network with:
     # In epochs, with losses and errors. The Slurm profile gives these jobs a GPU.
     output:
-        statistics=f"{BLOCK}/statistics.parquet",
-        divergence=f"{BLOCK}/divergence.parquet",
-        metrics=f"{BLOCK}/metrics.parquet",
+        statistics=block_table("statistics"),
+        divergence=block_table("divergence"),
+        metrics=block_table("metrics"),
     wildcard_constraints:
         experiment=any_of(IN_EPOCHS),

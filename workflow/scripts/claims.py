@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_provenance, read_table, write_table, write_text
 from pipeline_lib.artifacts.weights import read_weights
-from pipeline_lib.claims.artefacts import claimed, needed_tables
+from pipeline_lib.claims.artefacts import claimed, expected_of, needed_tables
 from pipeline_lib.claims.evaluators import Regression
 from pipeline_lib.claims.ledger import evaluate, ledger_page
 from pipeline_lib.claims.verdict import claims_table
@@ -19,7 +19,7 @@ with job_log(snakemake.log[0]):
     study = load_study(snakemake.config, MODELS)
     kinds = needed_tables(study).items()
     tables = {
-        name: read_table(Path(path), kind)
+        name: read_table(Path(path), kind, expected=expected_of(study, name))
         for (name, kind), path in zip(kinds, inputs.tables, strict=True)
     }
     regression = rows = None
@@ -34,5 +34,7 @@ with job_log(snakemake.log[0]):
     if "yelp" in claimed(study):
         reviews = json.loads(Path(inputs.reviews[0]).read_text(encoding="utf-8"))
     findings = evaluate(study, tables, regression, reviews, rows)
-    write_table(Path(snakemake.output.table), claims_table(findings), "claims")
+    write_table(
+        Path(snakemake.output.table), claims_table(findings), "claims", snakemake.params.made_with
+    )
     write_text(Path(snakemake.output.page), ledger_page(findings, study.scale))

@@ -8,5 +8,6 @@ from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
     footer = f"Scale {snakemake.params.scale}, commit {snakemake.params.commit}."
-    table = read_table(Path(snakemake.input.claims), "claims")
+    made_with = snakemake.params.made_with
+    table = read_table(Path(snakemake.input.claims), "claims", expected=made_with)
     write_text(Path(snakemake.output[0]), claims_page(table, footer))

@@ -8,6 +8,9 @@ from pipeline_lib.pages.exact_tables import efficiency_page
 
 with job_log(snakemake.log[0]):
     footer = f"Scale {snakemake.params.scale}, commit {snakemake.params.commit}."
-    paths = zip(snakemake.params.experiments, snakemake.input.efficiency, strict=True)
-    tables = {name: read_table(Path(path), "efficiency") for name, path in paths}
+    paths = zip(snakemake.params.made_with, snakemake.input.efficiency, strict=True)
+    tables = {
+        made_with["experiment"]: read_table(Path(path), "efficiency", expected=made_with)
+        for made_with, path in paths
+    }
     write_text(Path(snakemake.output[0]), efficiency_page(tables, footer))

@@ -7,6 +7,7 @@ from pipeline_lib.estimation.epoch_means import epoch_variances
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
-    path = Path(snakemake.input.variance)
-    table = epoch_variances(read_table(path, "variance"), snakemake.params.confidence_level)
+    path, made_with = Path(snakemake.input.variance), snakemake.params.made_with
+    variance = read_table(path, "variance", expected=made_with)
+    table = epoch_variances(variance, made_with["confidence_level"])
     write_table(Path(snakemake.output[0]), table, "epoch_variance", read_provenance(path))

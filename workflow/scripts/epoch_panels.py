@@ -12,7 +12,7 @@ from pipeline_lib.logs import job_log
 with job_log(snakemake.log[0]):
     params = snakemake.params
     kind = "epoch_variance" if params.panels == "variance" else "metric_summary"
-    table = read_table(Path(snakemake.input.table), kind)
+    table = read_table(Path(snakemake.input.table), kind, expected=params.made_with)
     origin = json.loads(Path(snakemake.input.origin).read_text())
     n_reviews = origin["sets"]["training"]["n_reviews"]
     scale = scale_note(
@@ -25,7 +25,7 @@ with job_log(snakemake.log[0]):
     figure = epoch_panels.draw(
         getattr(epoch_panels, f"{params.panels}_panels")(table),
         params.ylabel,
-        params.confidence_level,
+        params.made_with["confidence_level"],
         f"{scale}\n{epoch_panels.source_note(origin['name'], params.model)}",
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

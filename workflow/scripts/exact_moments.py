@@ -22,9 +22,10 @@ with job_log(snakemake.log[0]):
             read_weights(Path(path))["weights"],
             snakemake.params.learning_rates,
             np.arange(1, len(design.target) + 1),
+            snakemake.params.sampling,
         )
         variances.append(theory_table(moments, init))
         losses.append(expected_loss_table(moments, init))
-    provenance = read_provenance(Path(snakemake.input.data))
+    provenance = read_provenance(Path(snakemake.input.data)) | snakemake.params.made_with
     write_table(Path(snakemake.output.variance), pd.concat(variances), "theory", provenance)
     write_table(Path(snakemake.output.loss), pd.concat(losses), "expected_loss", provenance)

@@ -27,5 +27,5 @@ with job_log(snakemake.log[0]):
         )
         for init, path in enumerate(snakemake.input.weights)
     ]
-    provenance = read_provenance(Path(snakemake.input.data))
+    provenance = read_provenance(Path(snakemake.input.data)) | snakemake.params.made_with
     write_table(Path(snakemake.output[0]), pd.concat(tables), "polynomial", provenance)

@@ -21,4 +21,4 @@ with job_log(snakemake.log[0]):
             first_step_variance(*student, snakemake.params.learning_rate),
         ]
         tables.append(two_layer_theory_table(variances, snakemake.params.batch_sizes, init))
-    write_table(Path(snakemake.output[0]), pd.concat(tables), "theory")
+    write_table(Path(snakemake.output[0]), pd.concat(tables), "theory", snakemake.params.made_with)

@@ -11,10 +11,10 @@ from pipeline_lib.logs import job_log
 with job_log(snakemake.log[0]):
     params = snakemake.params
     figure = draw(
-        read_table(Path(snakemake.input.variance), "variance"),
-        read_table(Path(snakemake.input.theory), "theory"),
-        read_table(Path(snakemake.input.curves), "fitted_curves"),
-        params.confidence_level,
+        read_table(Path(snakemake.input.variance), "variance", expected=params.made_with),
+        read_table(Path(snakemake.input.theory), "theory", expected=params.made_with),
+        read_table(Path(snakemake.input.curves), "fitted_curves", expected=params.made_with),
+        params.made_with["confidence_level"],
         sample_note(
             params.runs,
             params.paper_runs,

@@ -7,10 +7,11 @@ from pipeline_lib.fits.tables import fit_tables
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
+    made_with = snakemake.params.made_with
     provenance = read_provenance(Path(snakemake.input.variance))
     fits, curves = fit_tables(
-        read_table(Path(snakemake.input.variance), "variance"),
-        read_table(Path(snakemake.input.theory), "theory"),
+        read_table(Path(snakemake.input.variance), "variance", expected=made_with),
+        read_table(Path(snakemake.input.theory), "theory", expected=made_with),
         provenance["n_rows"],
         snakemake.params.steps,
         snakemake.params.degree,

@@ -11,8 +11,8 @@ from pipeline_lib.logs import job_log
 with job_log(snakemake.log[0]):
     params = snakemake.params
     figure = draw(
-        read_table(Path(snakemake.input.variance), "variance"),
-        params.confidence_level,
+        read_table(Path(snakemake.input.variance), "variance", expected=params.made_with),
+        params.made_with["confidence_level"],
         image_note(params),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

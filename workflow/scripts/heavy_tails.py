@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.logs import job_log
+from pipeline_lib.theory.heavy_tails import ScalarTraining
 from pipeline_lib.theory.scalar_network import ScalarNetwork
 from pipeline_lib.theory.scalar_tables import heavy_tails_table, repeats_table
 
@@ -13,10 +14,10 @@ with job_log(snakemake.log[0]):
     network = ScalarNetwork(*(Fraction(settings[name]) for name in ("w1", "w2", "target")))
     last, sizes = settings["max_step"], settings["batch_sizes"]
     rates = [Fraction(settings["learning_rate"])] * last
-    seed, level = snakemake.params.seed, snakemake.params.confidence_level
-    estimates = heavy_tails_table(network, rates, last, sizes, settings["run_counts"], seed, level)
-    repeats = repeats_table(
-        network, rates, last, sizes, settings["run_counts"][0], settings["repeats"], seed, level
-    )
-    write_table(Path(snakemake.output.estimates), estimates, "heavy_tails", settings)
-    write_table(Path(snakemake.output.repeats), repeats, "heavy_tails_repeats", settings)
+    seed, made_with = snakemake.params.seed, snakemake.params.made_with
+    level, provenance = made_with["confidence_level"], settings | made_with
+    training, counts = ScalarTraining(network, rates, last), settings["run_counts"]
+    estimates = heavy_tails_table(training, sizes, counts, seed, level)
+    repeats = repeats_table(training, sizes, counts[0], settings["repeats"], seed, level)
+    write_table(Path(snakemake.output.estimates), estimates, "heavy_tails", provenance)
+    write_table(Path(snakemake.output.repeats), repeats, "heavy_tails_repeats", provenance)

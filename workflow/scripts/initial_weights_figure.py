@@ -11,7 +11,7 @@ from pipeline_lib.logs import job_log
 with job_log(snakemake.log[0]):
     params = snakemake.params
     figure = draw(
-        read_table(Path(snakemake.input.variance), "variance"),
+        read_table(Path(snakemake.input.variance), "variance", expected=params.made_with),
         scale_note({"initial weights": (params.inits, params.paper_inits)})
         + ", "
         + image_note(params, "runs from each"),

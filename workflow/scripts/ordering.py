@@ -8,11 +8,12 @@ from pipeline_lib.claims.verdict import claims_markdown, claims_table
 from pipeline_lib.logs import job_log
 
 with job_log(snakemake.log[0]):
-    experiment, path = snakemake.wildcards.experiment, Path(snakemake.input.variance)
+    made_with, path = snakemake.params.made_with, Path(snakemake.input.variance)
+    experiment = made_with["experiment"]
     found = decreasing_variance(
-        read_table(path, "variance"),
+        read_table(path, "variance", expected=made_with),
         experiment,
-        1 - snakemake.params.confidence_level,
+        1 - made_with["confidence_level"],
         str(path),
     )
     write_table(

@@ -8,5 +8,6 @@ from pipeline_lib.pages.exact_tables import scalar_degrees_page
 
 with job_log(snakemake.log[0]):
     footer = f"Scale {snakemake.params.scale}, commit {snakemake.params.commit}."
-    table = read_table(Path(snakemake.input.degrees), "scalar_degrees")
+    made_with = snakemake.params.made_with
+    table = read_table(Path(snakemake.input.degrees), "scalar_degrees", expected=made_with)
     write_text(Path(snakemake.output[0]), scalar_degrees_page(table, footer))

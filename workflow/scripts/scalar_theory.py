@@ -19,4 +19,4 @@ with job_log(snakemake.log[0]):
         "scalar_theory": exact_variance_table(exact, settings["batch_sizes"]),
     }
     for path, (kind, table) in zip(snakemake.output, tables.items(), strict=True):
-        write_table(Path(path), table, kind, settings)
+        write_table(Path(path), table, kind, settings | snakemake.params.made_with)

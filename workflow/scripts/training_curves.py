@@ -11,9 +11,9 @@ from pipeline_lib.logs import job_log
 with job_log(snakemake.log[0]):
     params = snakemake.params
     figure = draw_curves(
-        read_table(Path(snakemake.input.metrics), "metric_summary"),
+        read_table(Path(snakemake.input.metrics), "metric_summary", expected=params.made_with),
         params.metric,
-        params.confidence_level,
+        params.made_with["confidence_level"],
         image_note(params),
     )
     save_figure(figure, [Path(path) for path in snakemake.output])

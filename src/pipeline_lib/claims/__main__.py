@@ -15,31 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.files import read_table
+from pipeline_lib.claims import linear_theory, network_theory, networks_exact
+from pipeline_lib.claims.any_model import lemma_1_for_any_model
 from pipeline_lib.claims.batch_dependence import count_of_batch_sizes
-from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.catalogue import CLAIMS, THEOREMS
+from pipeline_lib.claims.gaussian_words import lemma_8
 from pipeline_lib.claims.linear_exact import corollary_1, expected_loss
-from pipeline_lib.claims.linear_theory import (
-    degree_in_linear_regression,
-    lemma_1,
-    lemma_2,
-    small_combinations,
-    small_problem,
-    theorem_1,
-)
-from pipeline_lib.claims.network_theory import (
-    class_sizes,
-    lemma_3_digits,
-    lemma_7,
-    theorem_4_degree,
-    theorem_4_proof,
-    theorem_5,
-)
-from pipeline_lib.claims.setting import ADMISSIONS, SCALAR_NETWORK, instance
+from pipeline_lib.claims.regression_losses import held_out_loss_falls, monotone_after_equal_epochs
+from pipeline_lib.claims.setting import ADMISSIONS, SCALAR_NETWORK, instance, on_instance
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding
 from pipeline_lib.errors import ArtifactError
+from pipeline_lib.theory.counterexample import counterexample_table
+from pipeline_lib.theory.heavy_tails import ScalarTraining
+from pipeline_lib.theory.network_tables import network_degrees_table
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table
+from pipeline_lib.theory.scheme_tables import equal_epochs_table, small_sample
+from pipeline_lib.theory.studied_networks import solve_studied
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +50,9 @@ def _gaussian_regression(seed: int) -> tuple[Floats, Floats, Floats, list[float]
 
 def _theorem_2(seed: int) -> Finding:
     found = corollary_1(
-        small_problem(seed)[0], *_gaussian_regression(seed), polynomial_steps=[1, 5, 10]
+        linear_theory.small_problem(seed)[0],
+        *_gaussian_regression(seed),
+        polynomial_steps=[1, 5, 10],
     )
     return _small(found)
 
@@ -73,24 +68,53 @@ def _small(found: Finding) -> Finding:
 
 
 def _heavy_tails(seed: int) -> Finding:
-    table = repeats_table(NETWORK, RATES, LARGEST_STEP, [1, 2, 4], 1000, 200, seed, 0.95)
+    table = repeats_table(
+        ScalarTraining(NETWORK, RATES, LARGEST_STEP), [1, 2, 4], 1000, 200, seed, 0.95
+    )
     return runs_see_the_variance(table)
 
 
+def _equal_epochs(seed: int) -> Finding:
+    rng = np.random.default_rng(seed)
+    problem = small_sample(rng.standard_normal((8, 2)), rng.standard_normal(8), 8)
+    return monotone_after_equal_epochs(equal_epochs_table(problem, [0.05, 0.2], [1, 2, 4, 8], 6))
+
+
 ALONE: Mapping[str, Callable[[int], Finding]] = {
-    "T1": lambda seed: lemma_1(*small_problem(seed)),
-    "T2": lambda seed: lemma_2(*small_problem(seed), b=2),
-    "T3": lambda seed: theorem_1(*small_combinations(seed), LARGEST_STEP),
+    "T1": lambda seed: linear_theory.lemma_1(*linear_theory.small_problem(seed)),
+    "T2": lambda seed: linear_theory.lemma_2(*linear_theory.small_problem(seed), b=2),
+    "T3": lambda seed: linear_theory.theorem_1(
+        *linear_theory.small_combinations(seed), LARGEST_STEP
+    ),
     "T4": _theorem_2,
-    "T5": lambda seed: degree_in_linear_regression(small_problem(seed)[0], LARGEST_STEP),
-    "T6": lemma_7,
-    "T7": lambda _: theorem_4_degree(degree_rows(variances(NETWORK, RATES, LARGEST_STEP))),
-    "T8": lambda _: theorem_4_proof(NETWORK, RATES, LARGEST_STEP),
-    "T9": lambda _: theorem_5(degree_rows(variances(NETWORK, RATES, LARGEST_STEP))),
-    "T10": lambda _: lemma_3_digits(3, {b: class_sizes(3, b) for b in range(3, 9)}),
+    "T5": lambda seed: linear_theory.degree_in_linear_regression(
+        linear_theory.small_problem(seed)[0], LARGEST_STEP
+    ),
+    "T6": network_theory.lemma_7,
+    "T7": lambda _: network_theory.theorem_4_degree(
+        degree_rows(variances(NETWORK, RATES, LARGEST_STEP))
+    ),
+    "T8": lambda _: network_theory.theorem_4_proof(NETWORK, RATES, LARGEST_STEP),
+    "T9": lambda _: network_theory.theorem_5(degree_rows(variances(NETWORK, RATES, LARGEST_STEP))),
+    "T10": lambda _: network_theory.lemma_3_digits(
+        3, {b: network_theory.class_sizes(3, b) for b in range(3, 9)}
+    ),
+    "T11": lambda _: networks_exact.nonnegative_traces(),
+    "T12": lambda seed: networks_exact.decreasing_at_every_b(
+        counterexample_table(range(1, 17), [1, 2, 3], 200_000, seed, 0.95)
+    ),
+    "T13": lambda _: networks_exact.theorem_3(NETWORK, RATES),
+    "T14": lambda _: networks_exact.corollary_2(NETWORK, RATES),
+    "T15": lemma_8,
+    "T16": lemma_1_for_any_model,
+    "T17": lambda seed: networks_exact.any_depth(
+        network_degrees_table(solve_studied(seed, LARGEST_STEP))
+    ),
     "E3": lambda _: count_of_batch_sizes(),
     "H1": _heavy_tails,
     "H2": _expected_loss,
+    "H4": lambda seed: held_out_loss_falls(linear_theory.small_problem(seed)[0], None),
+    "H5": _equal_epochs,
 }
 
 
@@ -138,6 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.results is None:
             found = {name: ALONE[name](options.seed) for name in options.ids}
+            found |= {name: on_instance(found[name]) for name in THEOREMS & found.keys()}
         else:
             found = from_folder(options.results, options.ids)
     except ArtifactError as error:

@@ -38,7 +38,7 @@ _OTHER_SENTENCE = {
 def metric_comparisons(
     metrics: pd.DataFrame, curves: Sequence[tuple[str, str]], first_epoch: int = 1
 ) -> pd.DataFrame:
-    """`ordering.neighbours` of a ``metric_summary`` table, for Welch's t tests.
+    """`ordering.neighbours` of a ``metric_summary`` table, for t tests.
 
     Args:
         curves: pairs (split, metric).
@@ -47,7 +47,8 @@ def metric_comparisons(
     rows = metrics.astype({"split": str, "metric": str})
     wanted = pd.Series(list(zip(rows["split"], rows["metric"], strict=True)), rows.index)
     rows = rows[wanted.isin(list(curves)) & (rows["epoch"] >= first_epoch)]
-    rows = rows.rename(columns={"mean": "variance"}).assign(reliable=True)
+    # The error of a mean of n runs has n - 1 degrees of freedom; a test takes one less than dof.
+    rows = rows.rename(columns={"mean": "variance"}).assign(reliable=True, dof=rows["n_runs"])
     return neighbours(rows, series=_CURVE).assign(test=WELCH)
 
 
@@ -149,7 +150,7 @@ def ordered(
     artefact: str | None,
 ) -> Finding:
     """The finding of an order of sampled means, judged by the setting here against the stated."""
-    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed(stated.runs))
+    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed())
     return finding(
         claim,
         verdict,
@@ -192,7 +193,7 @@ def _decreases(
     evidence = (
         f"From b to the next larger b, after {span(comparisons)}, the "
         f"{tallies(comparisons, alpha)}. "
-        f"{_side(claim, ordering.n_for, ordering.n_against)}"
+        f"{_side(claim, ordering.n_for, ordering.n_against)}{_when(comparisons, alpha)}"
     )
     return ordered(claim, ordering, evidence, here, stated, artefact)
 
@@ -206,6 +207,26 @@ def _side(claim: Claim, n_for: int, n_against: int) -> str:
     if not n_for and not n_against:
         return f"None is significant, so nothing speaks for {text} or for {other}."
     return f"All that are settled agree with {text if n_for else other}."
+
+
+def _when(comparisons: pd.DataFrame, alpha: float) -> str:
+    """A sentence on the epochs at which all comparisons are settled, and those where some are."""
+    settled = pd.Series(signs(comparisons, alpha) != 0).groupby(comparisons["epoch"].to_numpy())
+    every, some = settled.all(), settled.any()
+    told = [
+        f"{words} settled after epochs {_ranges(chosen)}"
+        for words, chosen in (("All are", every), ("some are", some & ~every))
+        if chosen.any()
+    ]
+    text = "; ".join(told)
+    return f" {text[0].upper()}{text[1:]}." if told else ""
+
+
+def _ranges(chosen: "pd.Series[bool]") -> str:
+    """The chosen epochs, ``1 to 12, 16``; neighbours are those evaluated one after the other."""
+    gaps = (~chosen).cumsum()[chosen]
+    ends = [(part.index[0], part.index[-1]) for _, part in gaps.groupby(gaps)]
+    return ", ".join(f"{a:,}" if a == b else f"{a:,} to {b:,}" for a, b in ends)
 
 
 def _counted(comparisons: pd.DataFrame, settled: NDArray[np.int8]) -> str:

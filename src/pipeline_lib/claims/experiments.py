@@ -121,7 +121,7 @@ def _decreasing(
     rows = best_estimator(variance[variance["tensor"].isin(tensors)])
     comparisons = neighbours(rows, theory)
     ordering = decide(comparisons, alpha)
-    verdict, needed = ordering.verdict, [ordering.scale_needed(extent.runs)]
+    verdict, needed = ordering.verdict, [ordering.scale_needed()]
     evidence = ordering.describe()
     small = comparisons["b_small"] < 4 if ordering.n_comparisons else None
     if small is not None and small.any() and not small.all():
@@ -138,8 +138,7 @@ def _decreasing(
             # Runs that contradict exact values point to a fault on one side.
             verdict = "partly"
             needed.append("a reason why runs and exact values disagree")
-    runs_behind = None if ordering.exact else ordering.n_runs
-    lacking = missing(extent, rows["b"], _steps(rows), runs_behind)
+    lacking = missing(extent, rows["b"], _steps(rows))
     if lacking and verdict == "confirmed":
         verdict = "partly"
         needed.append(" and ".join(lacking))

@@ -27,17 +27,14 @@ FIGURE_1B = Extent(ADMISSIONS, tuple(swept_batch_sizes()), 40, 10_000)
 FIGURE_2 = Extent(TWO_LAYERS, (1, 2, 4, 16, 64, 256), 1000, 1000)
 
 
-def missing(
-    extent: Extent, batch_sizes: Iterable[int], steps: int, runs: int | None = None
-) -> list[str]:
-    """What of ``extent`` these sizes, this number of steps and these runs lack.
+def missing(extent: Extent, batch_sizes: Iterable[int], steps: int) -> list[str]:
+    """What of ``extent`` these sizes and this number of steps lack.
 
-    ``runs`` None: exact values, which no number of runs would change.
+    The number of runs is no part of a claim about variances: what decides is whether every
+    comparison is settled.
     """
     sizes = sorted(set(extent.batch_sizes) - set(batch_sizes))
     lacking = [f"b = {', '.join(map(str, sizes))}"] if sizes else []
     if steps < extent.steps:
         lacking.append(f"{extent.steps:,} steps (here {steps:,})")
-    if runs is not None and runs < extent.runs:
-        lacking.append(f"{extent.runs:,} runs a batch size (here {runs:,})")
     return lacking

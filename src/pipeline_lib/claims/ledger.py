@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline_lib.claims.artefacts import claimed
-from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.catalogue import CLAIMS, THEOREMS
 from pipeline_lib.claims.evaluators import (
     EVALUATORS,
     REGRESSION,
@@ -13,6 +13,7 @@ from pipeline_lib.claims.evaluators import (
     Tables,
     not_configured,
 )
+from pipeline_lib.claims.setting import on_instance
 from pipeline_lib.claims.verdict import Finding, claims_markdown, counted
 from pipeline_lib.study.study import Study
 
@@ -51,7 +52,8 @@ def evaluate(
     for name in CLAIMS:
         needs, evaluator = EVALUATORS[name]
         absent = [one for one in needs if one not in present]
-        findings.append(not_configured(name, absent[0]) if absent else evaluator(source))
+        found = not_configured(name, absent[0]) if absent else evaluator(source)
+        findings.append(on_instance(found) if name in THEOREMS else found)
     return findings
 
 

@@ -1,12 +1,15 @@
 """Whether estimates are ordered by batch size at every step: one family of comparisons.
 
-A row of a `variance`-shaped table is the mean over `n_runs` independent runs of a non-negative
-quantity, with its standard error. Neighbouring batch sizes are compared at every step, for every
-init, quantity and tensor, by `inference.decreasing_p_value` in both directions. Means that need not
-be positive or skewed, such as losses and gaps, are compared by Welch's t test instead: a column
+A row of a `variance`-shaped table is an estimate from `n_runs` runs of a non-negative quantity,
+with its standard error. Neighbouring batch sizes are compared at every step, for every init,
+quantity and tensor, by `inference.decreasing_p_value` in both directions. Means that need not be
+positive or skewed, such as losses and gaps, are compared by Welch's t statistic instead: a column
 ``test`` says which. The runs of different batch sizes are independent; those of different steps are
-not, which Holm's adjustment allows for. A comparison for which both exact values are given is
-settled by them and is not a test.
+not, which Holm's adjustment allows for; both directions of all comparisons are one family. A
+comparison for which both exact values are given is settled by them and is not a test.
+
+A variance takes part in a test only if it is `reliability.decisive`: of few runs with a large
+spread no p-value as small as Holm asks for can be trusted (docs/inference.md).
 
 "Decreasing at all steps" is an intersection of claims: it is confirmed when every comparison is
 settled in its favour (the largest adjusted p-value is below alpha), refuted when one is settled
@@ -24,6 +27,7 @@ from scipy import stats
 
 from pipeline_lib.claims.verdict import Verdict
 from pipeline_lib.estimation.inference import decreasing_p_value, holm
+from pipeline_lib.estimation.reliability import LEAST_DOF, Estimate, decisive, runs_to_decide
 from pipeline_lib.estimation.statistics import FULL
 
 Direction = Literal["decreasing", "increasing"]
@@ -34,7 +38,8 @@ SERIES = ["init", "step", "quantity", "tensor"]
 LOG_RATIO, WELCH = "log_ratio", "welch"
 # Exact values closer than this, relatively, are not told apart: they carry float64 rounding.
 ROUNDING = 1e-11
-_TESTED = ("n_runs", "estimate", "std_error")
+_TESTED = ("estimate", "std_error", "dof")
+_ENDS = ("small", "large")
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,15 @@ class Ordering:
         add up to n_comparisons, of which n_exact were settled by exact values.
     n_exact_against: comparisons settled against the claim by exact values.
     p_for: largest Holm-adjusted p-value of the tests for the claim; p_for_least: the smallest of
-        them; p_against: the smallest of the tests against it; None where every comparison is exact.
+        them; p_against: the smallest of the tests against it, all adjusted as one family; None
+        where every comparison is exact.
     n_runs: the smallest number of runs behind an estimate that was tested; None likewise.
     n_tied: open comparisons of two equal estimates without spread, which no number of runs settles.
-    n_unusable: open comparisons in which an estimate is missing or flagged as unreliable.
-    runs_needed: runs a batch size at which half of the other open comparisons would be decided if
-        the estimates held; None where there is none in which the estimates favour the claim.
+    n_unusable: open comparisons in which an estimate is missing, flagged as unreliable or not
+        precise enough to be tested.
+    runs_needed: runs a batch size at which half of the open comparisons would be decided, or their
+        estimates precise enough to be tested, if the estimates held; None where no number of runs
+        can be told: the estimates do not favour the claim, or their tail was not seen.
     """
 
     n_comparisons: int
@@ -108,16 +116,19 @@ class Ordering:
             text += "; all have exact values"
         elif self.n_exact:
             text += f"; {self.n_exact:,} have exact values, the others are tested"
+        if self.n_unusable and self.n_unusable == self.n_comparisons - self.n_exact:
+            text += (
+                "; none of the others is tested, since at so few runs, with such a spread, no test "
+                "keeps its level"
+            )
         return text + "."
 
-    def scale_needed(self, paper_runs: int | None = None) -> str | None:
+    def scale_needed(self) -> str | None:
         """What would settle what is open; None where the verdict is final."""
         if self.verdict in ("confirmed", "refuted"):
             return None
         if self.n_open and self.n_tied == self.n_open:
             return "means that differ: what is open are equal means without spread"
-        if paper_runs is not None and self.n_runs is not None and self.n_runs < paper_runs:
-            return f"the paper's {paper_runs:,} runs a batch size (here {self.n_runs:,})"
         if self.runs_needed is not None:
             return f"about {self.runs_needed:,} runs a batch size for half of what is open"
         return "runs that see the tail of the gradients" if self.n_unusable else "more runs"
@@ -129,8 +140,8 @@ def neighbours(
     """Every comparison of a batch size with the next larger one of ``table``.
 
     Args:
-        table: the columns of ``series``, ``b``, ``variance``, ``std_error``, ``n_runs`` and
-            ``reliable``, one row each (one estimator; see `best_estimator`).
+        table: the columns of ``series``, ``b``, ``variance``, ``std_error``, ``n_runs``, ``dof``
+            and ``reliable``, one row each (one estimator; see `best_estimator`).
         exact: ``theory`` rows, the columns of ``series``, ``b`` and ``variance``.
         series: what tells one curve in b from another; default ``SERIES``.
 
@@ -143,7 +154,7 @@ def neighbours(
     given = table[~_not_random(table)]
     if given.duplicated([*keys, "b"]).any():
         raise ValueError(f"more than one row for the same {', '.join([*keys, 'b'])}")
-    columns = [*keys, "b", "variance", "std_error", "n_runs", "reliable"]
+    columns = [*keys, "b", "variance", "std_error", "n_runs", "dof", "reliable"]
     rows = given[columns].rename(columns={"variance": "estimate"})
     for name in keys:
         if isinstance(rows[name].dtype, pd.CategoricalDtype):
@@ -165,10 +176,11 @@ def neighbours(
 def pairs(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Comparisons of every row of ``first`` with every row of ``second`` that shares its ``keys``.
 
-    Both have the columns ``keys``, ``b``, ``estimate``, ``std_error``, ``n_runs``, ``reliable`` and
-    ``exact``; with the initial weights left out of ``keys``, all of them are crossed (Figure 3a).
+    Both have the columns ``keys``, ``b``, ``estimate``, ``std_error``, ``n_runs``, ``dof``,
+    ``reliable`` and ``exact``; with the initial weights left out of ``keys``, all of them are
+    crossed (Figure 3a).
     """
-    columns = [*keys, "b", "estimate", "std_error", "n_runs", "reliable", "exact"]
+    columns = [*keys, "b", "estimate", "std_error", "n_runs", "dof", "reliable", "exact"]
     return first[columns].merge(
         second[columns], on=keys, how="outer", suffixes=("_small", "_large")
     )
@@ -179,8 +191,9 @@ def decide(
 ) -> Ordering:
     """Settle a family of comparisons made by `neighbours` (or of the same columns).
 
-    An estimate that is missing, diverged or flagged as unreliable settles nothing: its comparisons
-    stay in the family, open. Exact values that agree to rounding leave the comparison open too.
+    An estimate that is missing, diverged, flagged as unreliable or not precise enough settles
+    nothing: its comparisons stay in the family, open. Exact values that agree to rounding leave the
+    comparison open too.
 
     Raises:
         ValueError: if alpha is not in (0, 1).
@@ -192,7 +205,8 @@ def decide(
     n_for, n_against = int(one.favour.sum()), int(one.against.sum())
     tested = comparisons[~one.known]
     runs = tested[["n_runs_small", "n_runs_large"]].min(axis=1).to_numpy(np.float64)
-    undecided = (one.usable & ~one.favour & ~one.against)[~one.known]
+    undecided = (~one.favour & ~one.against)[~one.known]
+    needed = _runs_needed(tested, one, runs, alpha / max(2 * len(tested), 1))
     any_test = len(tested) > 0
     return Ordering(
         n_comparisons=len(comparisons),
@@ -203,13 +217,11 @@ def decide(
         n_open=len(comparisons) - n_for - n_against,
         n_tied=int((_tied(comparisons) & one.usable & ~one.known).sum()),
         n_unusable=int((~one.usable & ~one.known).sum()),
-        p_for=float(holm(one.p_for).max()) if any_test else None,
-        p_for_least=float(holm(one.p_for).min()) if any_test else None,
-        p_against=float(holm(one.p_against).min()) if any_test else None,
+        p_for=float(one.p_for.max()) if any_test else None,
+        p_for_least=float(one.p_for.min()) if any_test else None,
+        p_against=float(one.p_against.min()) if any_test else None,
         n_runs=int(np.nanmin(runs)) if any_test and np.isfinite(runs).any() else None,
-        runs_needed=_runs_needed(
-            one.p_for[undecided], runs[undecided], alpha / max(len(tested), 1)
-        ),
+        runs_needed=_median(needed[undecided]),
     )
 
 
@@ -232,7 +244,7 @@ def signs(
 class _Settled:
     """Of each comparison: settled for or against, exact on both sides, usable if not exact.
 
-    p_for, p_against: of the comparisons that are not exact, unadjusted.
+    p_for, p_against: of the comparisons that are not exact, adjusted as one family.
     """
 
     favour: NDArray[np.bool_]
@@ -241,6 +253,7 @@ class _Settled:
     usable: NDArray[np.bool_]
     p_for: Floats
     p_against: Floats
+    p_unadjusted: Floats  # of those for the claim
 
 
 def _check_level(alpha: float) -> None:
@@ -251,7 +264,7 @@ def _check_level(alpha: float) -> None:
 def _settle(comparisons: pd.DataFrame, alpha: float, direction: Direction) -> _Settled:
     _check_level(alpha)
     sign = 1.0 if direction == "decreasing" else -1.0
-    small, large = (comparisons[f"exact_{end}"].to_numpy(np.float64) for end in ("small", "large"))
+    small, large = (comparisons[f"exact_{end}"].to_numpy(np.float64) for end in _ENDS)
     known = np.isfinite(small) & np.isfinite(large)
     difference = sign * (small - large)
     apart = np.abs(difference) > ROUNDING * np.maximum(np.abs(small), np.abs(large))
@@ -262,8 +275,9 @@ def _settle(comparisons: pd.DataFrame, alpha: float, direction: Direction) -> _S
     usable[~known] = _usable(tested)
     p_falls, p_rises = _p_values(tested, usable[~known])
     p_for, p_against = (p_falls, p_rises) if sign > 0 else (p_rises, p_falls)
-    favour[~known], against[~known] = holm(p_for) < alpha, holm(p_against) < alpha
-    return _Settled(favour, against, known, usable, p_for, p_against)
+    adjusted_for, adjusted_against = np.split(holm(np.concatenate([p_for, p_against])), 2)
+    favour[~known], against[~known] = adjusted_for < alpha, adjusted_against < alpha
+    return _Settled(favour, against, known, usable, adjusted_for, adjusted_against, p_for)
 
 
 def best_estimator(variance: pd.DataFrame) -> pd.DataFrame:
@@ -293,7 +307,7 @@ def _not_random(table: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _present(comparisons: pd.DataFrame) -> NDArray[np.bool_]:
-    ends = [f"{name}_{end}" for name in ("estimate", "std_error") for end in ("small", "large")]
+    ends = [f"{name}_{end}" for name in ("estimate", "std_error") for end in _ENDS]
     return np.asarray(np.isfinite(comparisons[ends].to_numpy(np.float64)).all(axis=1))
 
 
@@ -305,19 +319,27 @@ def _tied(comparisons: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _usable(comparisons: pd.DataFrame) -> NDArray[np.bool_]:
-    reliable = [comparisons[f"reliable_{end}"] == True for end in ("small", "large")]  # noqa: E712
-    return np.asarray(_present(comparisons) & reliable[0].to_numpy() & reliable[1].to_numpy())
+    usable = _present(comparisons)
+    welch = _by_welch(comparisons)
+    for end in _ENDS:
+        flag = (comparisons[f"reliable_{end}"] == True).to_numpy()  # noqa: E712
+        usable &= flag & (welch | decisive(_estimate(comparisons, end)))
+    return np.asarray(usable, np.bool_)
+
+
+def _estimate(comparisons: pd.DataFrame, end: str) -> Estimate:
+    return Estimate(*(comparisons[f"{name}_{end}"].to_numpy(np.float64) for name in _TESTED))
+
+
+def _by_welch(comparisons: pd.DataFrame) -> NDArray[np.bool_]:
+    if "test" not in comparisons:
+        return np.zeros(len(comparisons), np.bool_)
+    return (comparisons["test"] == WELCH).to_numpy()
 
 
 def _p_values(comparisons: pd.DataFrame, usable: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """p-values for "falls from small to large b" and "rises"; 1 where not usable.
-
-    For log ratios: the tables hold no third moments, and m3 = 0 leaves the skewness at the least
-    that the squared length of a Gaussian vector can have (see `inference`).
-    """
-    welch = np.zeros(len(comparisons), np.bool_)
-    if "test" in comparisons:
-        welch = (comparisons["test"] == WELCH).to_numpy()
+    """p-values for "falls from small to large b" and "rises"; 1 where not usable."""
+    welch = _by_welch(comparisons)
     falls, rises = np.ones(len(comparisons)), np.ones(len(comparisons))
     for chosen, test in ((welch, _welch), (~welch, _log_ratio)):
         at = chosen & usable
@@ -327,32 +349,43 @@ def _p_values(comparisons: pd.DataFrame, usable: NDArray[np.bool_]) -> tuple[Flo
 
 
 def _log_ratio(comparisons: pd.DataFrame) -> tuple[Floats, Floats]:
-    ends = []
-    for end in ("small", "large"):
-        n, mean, error = (comparisons[f"{name}_{end}"].to_numpy(np.float64) for name in _TESTED)
-        ends.append((n, mean, error**2 * n * (n - 1), np.zeros_like(mean)))
-    return decreasing_p_value(*ends[0], *ends[1]), decreasing_p_value(*ends[1], *ends[0])
+    small, large = (_estimate(comparisons, end) for end in _ENDS)
+    both = decreasing_p_value(small, large), decreasing_p_value(large, small)
+    falls, rises = (np.where(np.isnan(p), 1.0, p) for p in both)
+    return falls, rises
 
 
 def _welch(comparisons: pd.DataFrame) -> tuple[Floats, Floats]:
-    """Welch's t test; 1 where the runs of neither batch size differ, which tells no spread."""
-    (n_1, mean_1, error_1), (n_2, mean_2, error_2) = (
-        [comparisons[f"{name}_{end}"].to_numpy(np.float64) for name in _TESTED]
-        for end in ("small", "large")
+    """Welch's t at the smaller dof − 1; 1 where the runs of neither batch size differ.
+
+    With so many degrees of freedom, and not Welch's own number, the level is kept for normal means
+    whatever their variances, also far out in the tail (Mickey and Brown 1966).
+    """
+    (mean_1, error_1, dof_1), (mean_2, error_2, dof_2) = (
+        [comparisons[f"{name}_{end}"].to_numpy(np.float64) for name in _TESTED] for end in _ENDS
     )
-    v_1, v_2 = error_1**2, error_2**2
-    spread = v_1 + v_2 > 0
-    total = np.where(spread, v_1 + v_2, 1.0)
-    dof = total**2 / np.where(spread, v_1**2 / (n_1 - 1) + v_2**2 / (n_2 - 1), 1.0)
-    t = (mean_1 - mean_2) / np.sqrt(total)
+    spread = error_1**2 + error_2**2 > 0
+    dof = np.minimum(dof_1, dof_2) - 1
+    t = (mean_1 - mean_2) / np.where(spread, np.hypot(error_1, error_2), 1.0)
     return np.where(spread, stats.t.sf(t, dof), 1.0), np.where(spread, stats.t.cdf(t, dof), 1.0)
 
 
-def _runs_needed(p: Floats, runs: Floats, level: float) -> int | None:
-    """Runs for the median comparison to reach `level`: its z grows as the root of the runs."""
-    z = stats.norm.isf(p)
-    favourable = z > 0
-    if not favourable.any():
-        return None
-    factors = (stats.norm.isf(level) / z[favourable]) ** 2
-    return int(np.ceil(np.median(factors * runs[favourable])))
+def _runs_needed(tested: pd.DataFrame, one: _Settled, runs: Floats, level: float) -> Floats:
+    """Of each comparison that is not exact, the runs that it needs; nan where that cannot be told.
+
+    The z of a test grows as the root of the runs and has to reach that of ``level``.
+    """
+    z = stats.norm.isf(one.p_unadjusted)
+    for_power = (stats.norm.isf(level) / np.where(z > 0, z, np.nan)) ** 2 * runs
+    precision = np.zeros(len(tested))
+    for end in _ENDS:
+        needed = runs_to_decide(_estimate(tested, end))
+        few = (tested[f"dof_{end}"] <= 1).to_numpy()
+        precision = np.maximum(precision, np.where(few, LEAST_DOF + 1, needed))
+    precision[precision <= runs] = np.nan  # so many there are: it is the tail that is not seen
+    return np.where(one.usable[~one.known], for_power, precision)
+
+
+def _median(runs: Floats) -> int | None:
+    told = runs[np.isfinite(runs)]
+    return int(np.ceil(np.median(told))) if told.size else None

@@ -36,6 +36,7 @@ def overfitted(metrics: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     tests = tests.assign(test=WELCH)
     for end in ("small", "large"):
         tests = tests.assign(**{f"exact_{end}": np.nan, f"reliable_{end}": True})
+        tests[f"dof_{end}"] = tests[f"n_runs_{end}"]
     risen = signs(tests, alpha / max(validation["epoch"].nunique(), 1)) > 0
     over = later[risen & (later["training_small"] < later["training_large"]).to_numpy()]
     return over.rename(columns={"epoch_small": "epoch"})[[*_CURVE, "epoch"]].reset_index(drop=True)
@@ -65,7 +66,7 @@ def validation_loss_stops(
     half = alpha / 2
     during, before = decide(both, half), decide(neither, half)
     found, p_value = _of_halves(before, during)
-    more = during.scale_needed(stated.runs) if during.n_comparisons else None
+    more = during.scale_needed() if during.n_comparisons else None
     verdict, needed = judged(found, here, stated, more)
     if during.n_comparisons:
         evidence = (

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline_lib.artifacts.files import read_provenance, read_table
+from pipeline_lib.artifacts.files import read_provenance, read_table, refuse_others
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.errors import ArtifactError
-from pipeline_lib.estimation.inference import reliability, variance_interval
+from pipeline_lib.estimation.inference import variance_interval
+from pipeline_lib.estimation.reliability import Estimate, precise, reliability
 from pipeline_lib.estimation.statistics import STOCHASTIC, contributions_of
 from pipeline_lib.estimation.variance import pool
 
@@ -56,12 +57,9 @@ def read_block_tables(
     for (init, b, seed), path in sorted(files.items()):
         frame = read_table(path, kind)
         provenance = read_provenance(path)
-        for key, value in expected.items():
-            if provenance.get(key) != value:
-                raise ArtifactError(
-                    f"{path}: made with {key} {provenance.get(key)!r}, the configuration now gives "
-                    f"{value!r}; remove the file and run again"
-                )
+        # A block is of no scale and has no intervals.
+        of_block = {name: expected[name] for name in ("experiment", "config") if name in expected}
+        refuse_others(path, provenance, of_block)
         held = tuple(provenance.get(key) for key in ("init", "b", "seed"))
         if held != (init, b, seed):
             raise ArtifactError(
@@ -111,7 +109,9 @@ def variance_table(
     """Rows of the ``variance`` artefact, with confidence intervals at ``level``.
 
     Blocks are merged by pooled within-block variance. A step that any replica did not reach has
-    missing numbers; empty blocks (b above the number of examples) leave no row.
+    missing numbers; empty blocks (b above the number of examples) leave no row. Where the runs tell
+    nothing of the error it is missing, and so is the interval: with one degree of freedom, and if
+    all runs deviate from their mean by the same length, as those that take two values may.
     """
     parts = [
         _merged(init, b, frames, level)
@@ -155,10 +155,19 @@ def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> 
     rows = frames[0][_ROW]
     merged = pool([contributions_of(frame) for frame in frames])
     n_diverged = np.sum([frame["n_diverged"] for frame in frames], axis=0)
-    interval = variance_interval(merged.n_replicas, merged.mean, merged.m2, merged.m3, level)
-    max_share, reliable = reliability(merged.n_replicas, merged.mean, merged.max)
+    alike = (rows["estimator"] == "sample").to_numpy() & (merged.mean > 0) & (merged.m2 == 0)
+    interval = variance_interval(
+        merged.n_replicas,
+        merged.mean,
+        np.where(alike, np.nan, merged.m2),
+        merged.m3,
+        level,
+        dof=merged.dof,
+        conditional_m2=merged.conditional_m2,
+    )
+    max_share, light = reliability(merged.n_replicas, merged.mean, merged.max)
     # Short of divergence the third moments overflow first: no error bar, nothing to rely on.
-    reliable &= np.isfinite(interval.std_error)
+    enough = precise(Estimate(merged.mean, interval.std_error, merged.dof))
     table = rows.assign(
         init=init,
         b=b,
@@ -169,7 +178,7 @@ def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> 
         n_runs=merged.n_replicas,
         dof=merged.dof,
         max_share=max_share,
-        reliable=reliable,
+        reliable=light & enough,
         n_diverged=n_diverged,
     )
     # The Rao-Blackwell form hides the tail of the last mini-batch, the plain one is the noisier: an

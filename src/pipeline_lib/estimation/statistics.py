@@ -18,7 +18,7 @@ from pipeline_lib.estimation.variance import (
 )
 
 Floats = NDArray[np.float64]
-STOCHASTIC, FULL = "stochastic_gradient", "full_gradient"
+STOCHASTIC, FULL, CLIPPED = "stochastic_gradient", "full_gradient", "clipped_gradient"
 Tables = dict[str, pd.DataFrame]  # artefacts of a block by kind
 ALL = "all"  # the tensor name that stands for every parameter together
 
@@ -29,13 +29,16 @@ class GradientRecord:
 
     ``moments`` has one entry for each (quantity, tensor), with squared deviations (T, R);
     ``finite`` (T, R) is false where a replica's gradient has overflowed; ``conditional`` is
-    var(g_t | F_t) of each replica by tensor, (T, R), where a closed form exists.
+    var(g_t | F_t) of each replica by tensor, (T, R), where a closed form exists, and
+    ``conditional_mean`` how far its E[g_t | F_t] lies from the mean over replicas, squared, (T, R),
+    where that is not the full gradient. F_t is all that came before step t.
     """
 
     steps: NDArray[np.int64]
     moments: Mapping[tuple[str, str], VectorMoments]
     finite: NDArray[np.bool_]
     conditional: Mapping[str, Floats] = field(default_factory=dict)
+    conditional_mean: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def statistics_rows(
@@ -55,10 +58,13 @@ def statistics_rows(
         conditional = record.conditional.get(tensor) if quantity == STOCHASTIC else None
         estimators = {"sample": sample_contributions(moments.sq_deviations)}
         if conditional is not None:
-            full = record.moments[FULL, tensor].sq_deviations
-            estimators["rao_blackwell"] = rao_blackwell_contributions(conditional, full)
+            mean = record.conditional_mean.get(tensor)
+            if mean is None:
+                mean = record.moments[FULL, tensor].sq_deviations
+            estimators["rao_blackwell"] = rao_blackwell_contributions(conditional, mean)
         for estimator, contributions in estimators.items():
-            summary = summarise(contributions)
+            of_runs = conditional if estimator == "rao_blackwell" else None
+            summary = summarise(contributions, of_runs)
             parts.append(
                 pd.DataFrame(
                     {
@@ -76,6 +82,7 @@ def statistics_rows(
                         "conditional_variance": np.nan
                         if conditional is None
                         else conditional.mean(axis=-1),
+                        "conditional_m2": np.nan if of_runs is None else summary.conditional_m2,
                         **_columns(summary),
                     }
                 )
@@ -89,10 +96,15 @@ def statistics_rows(
 
 def contributions_of(frame: pd.DataFrame) -> Contributions:
     """The contributions that rows of the ``statistics`` artefact hold, one entry a row."""
+    plain = (frame["estimator"] == "sample").to_numpy()
+    conditional = (
+        np.where(plain, 0.0, frame[name]) for name in ("conditional_variance", "conditional_m2")
+    )
     return Contributions(
         frame["n_replicas"].to_numpy(np.int64),
         frame["dof"].to_numpy(np.int64),
         *(frame[f"contribution_{name}"].to_numpy() for name in ("mean", "m2", "m3", "max")),
+        *conditional,
     )
 
 

@@ -9,11 +9,13 @@ Every estimate here is the mean over runs of a non-negative *contribution* ``y_r
   integrated out in closed form.
 
 Only the first three central moments and the largest contribution are kept: enough for standard
-errors, skewness-corrected intervals and the reliability flag. Deviations are always taken from a
+errors, skewness-corrected intervals and the reliability flag. Deviations from the mean of a group
+depend on each other, conditional variances of different runs do not, so the first two moments of
+the latter are kept too (see `inference`). Deviations are always taken from a
 mean computed first (two passes), never as ``E[y^2] - E[y]^2``, which cancels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,8 @@ class Contributions:
     m2: Floats  # sum of (y - mean)^2
     m3: Floats  # sum of (y - mean)^3
     max: Floats  # largest y
+    conditional_mean: Floats  # of the conditional variances in y; 0 of the sample estimator
+    conditional_m2: Floats  # their sum of squares about it
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,11 @@ def vector_moments(vectors: Floats) -> VectorMoments:
     )
 
 
-def summarise(contributions: Floats) -> Contributions:
-    """Central moments over the last axis of ``contributions`` (..., R)."""
+def summarise(contributions: Floats, conditional: Floats | None = None) -> Contributions:
+    """Central moments over the last axis of ``contributions`` (..., R).
+
+    ``conditional``, of the same shape, is the part of them that is independent between runs.
+    """
     mean = contributions.mean(axis=-1)
     deviations = contributions - mean[..., None]
     squares = deviations * deviations
@@ -71,6 +78,10 @@ def summarise(contributions: Floats) -> Contributions:
         m2=squares.sum(axis=-1),
         m3=np.einsum("...r,...r->...", squares, deviations),
         max=contributions.max(axis=-1),
+        conditional_mean=np.zeros_like(mean) if conditional is None else conditional.mean(axis=-1),
+        conditional_m2=np.zeros_like(mean)
+        if conditional is None
+        else conditional.var(axis=-1) * conditional.shape[-1],
     )
 
 
@@ -95,39 +106,40 @@ def pool(blocks: list[Contributions]) -> Contributions:
     """Pool blocks of replicas, weighting each block's variance by its degrees of freedom.
 
     A block's own mean gradient stands for E M, so no gradient needs to be kept; one degree of
-    freedom is lost per block. The contributions of a block enter with the weight
-    ``dof_k / R_k`` relative to the pooled ``sum dof_k / sum R_k``, and their moments merge
+    freedom is lost per block. A run of block k has the weight ``dof_k / R_k`` in the estimate and,
+    relative to the pooled ``sum dof_k / sum R_k``, in the sums m2 and m3. With it E m2 =
+    n (dof - 1) var(estimate) for Gaussian vectors, whatever the sizes of the blocks. Moments merge
     by the parallel update of Chan, Golub and LeVeque, extended to the third moment by Pebay (2008).
     Raises ValueError if there is no block.
     """
     if not blocks:
         raise ValueError("no block to pool")
-    total = np.sum([block.n_replicas for block in blocks], axis=0)
-    dof = np.sum([block.dof for block in blocks], axis=0)
-    merged: Contributions | None = None
-    for block in blocks:
-        ratio = (block.dof / block.n_replicas) / (dof / total)
-        scaled = Contributions(
-            block.n_replicas,
-            block.dof,
-            ratio * block.mean,
-            ratio**2 * block.m2,
-            ratio**3 * block.m3,
-            ratio * block.max,
-        )
-        merged = scaled if merged is None else _merge(merged, scaled)
-    assert merged is not None
-    return merged
+    merged = _weighted(blocks[0], blocks[0].dof / blocks[0].n_replicas)
+    for block in blocks[1:]:
+        merged = _merge(merged, _weighted(block, block.dof / block.n_replicas))
+    return _weighted(merged, merged.n_replicas / merged.dof)
+
+
+def _weighted(block: Contributions, weight: Floats) -> Contributions:
+    """The block with its sums over runs times ``weight``."""
+    return replace(
+        block,
+        m2=weight * block.m2,
+        m3=weight * block.m3,
+        conditional_m2=weight * block.conditional_m2,
+    )
 
 
 def _merge(a: Contributions, b: Contributions) -> Contributions:
-    n = a.n_replicas + b.n_replicas
+    """Both blocks, whose runs have the weights dof / n_replicas: together, dof."""
+    dof = a.dof + b.dof
     delta = b.mean - a.mean
-    share_a, share_b = a.n_replicas / n, b.n_replicas / n
-    product = a.n_replicas * share_b
+    conditional_delta = b.conditional_mean - a.conditional_mean
+    share_a, share_b = a.dof / dof, b.dof / dof
+    product = a.dof * share_b
     return Contributions(
-        n_replicas=n,
-        dof=a.dof + b.dof,
+        n_replicas=a.n_replicas + b.n_replicas,
+        dof=dof,
         mean=a.mean + delta * share_b,
         m2=a.m2 + b.m2 + delta**2 * product,
         m3=a.m3
@@ -135,4 +147,6 @@ def _merge(a: Contributions, b: Contributions) -> Contributions:
         + delta**3 * product * (share_a - share_b)
         + 3 * delta * (share_a * b.m2 - share_b * a.m2),
         max=np.maximum(a.max, b.max),
+        conditional_mean=a.conditional_mean + conditional_delta * share_b,
+        conditional_m2=a.conditional_m2 + b.conditional_m2 + conditional_delta**2 * product,
     )

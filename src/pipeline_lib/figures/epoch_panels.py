@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from pipeline_lib.estimation.metrics import TRAINING, VALIDATION
+from pipeline_lib.estimation.statistics import CLIPPED, STOCHASTIC
 from pipeline_lib.figures.axes import key_below, log_ticks, percent_ticks
 from pipeline_lib.figures.intervals import Intervals, lost_runs, unbroken_sizes
 from pipeline_lib.figures.style import WIDTH, colours, figure_style
@@ -22,17 +23,17 @@ _LINE = 1.1  # points
 
 
 def variance_panels(table: pd.DataFrame, init: int = 0) -> dict[str, pd.DataFrame]:
-    """Panels of Figure 5a from the artefact epoch_variance: before and after clipping.
+    """Panels of Figure 5a from the artefact epoch_variance: before and after clipping, if any.
 
     The artefact counts epochs from 0, the figure from 1.
     """
     chosen = table[(table["init"] == init) & (table["tensor"] == "all")]
     chosen = chosen[chosen["estimator"] == "sample"].rename(columns={"variance": "mean"})
     chosen = chosen.assign(epoch=chosen["epoch"] + 1)
-    return {
-        "gradient before clipping": chosen[chosen["quantity"] == "stochastic_gradient"],
-        "gradient after clipping": chosen[chosen["quantity"] == "clipped_gradient"],
-    }
+    raw, clipped = (chosen[chosen["quantity"] == quantity] for quantity in (STOCHASTIC, CLIPPED))
+    if clipped.empty:
+        return {"gradient": raw}
+    return {"gradient before clipping": raw, "gradient after clipping": clipped}
 
 
 def loss_panels(summary: pd.DataFrame, init: int = 0) -> dict[str, pd.DataFrame]:

@@ -3,6 +3,8 @@
 The paper gives Figure 6 no description beyond the data set; this is what its text speaks of.
 """
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,14 +19,21 @@ from pipeline_lib.figures.style import WIDTH, Colour, colours, figure_style
 _LINE = 1.1  # points
 
 
-def draw(variance: pd.DataFrame, level: float, note: str = "", init: int = 0) -> Figure:
+def draw(
+    variance: pd.DataFrame,
+    level: float,
+    note: str = "",
+    init: int = 0,
+    theory: pd.DataFrame | None = None,
+) -> Figure:
     """Estimates of ``var(g_t | F_0)``, all layers together, with bands of their intervals.
 
     ``variance`` is the artefact of that name, ``level`` the confidence level of its intervals and
     ``note`` says which data it is. Batch sizes are compared at equal iterations t + 1, as in the
     paper: of the same number of epochs, a larger one has fewer. A batch size at which runs diverged
     has no curve but a note. Estimates without an interval have no band, and a note says how many
-    runs one takes.
+    runs one takes. Exact values, from the artefact ``theory``, are a dashed line where they are
+    known at every step, else stars.
     """
     estimates = whole_gradient(variance)
     estimates = estimates[estimates["init"] == init]
@@ -39,12 +48,35 @@ def draw(variance: pd.DataFrame, level: float, note: str = "", init: int = 0) ->
             intervals.band(axes, here["step"] + 1, here, shades[b], _LINE)
             axes.plot(here["step"] + 1, here["variance"], color=shades[b], lw=_LINE)
             starts[b] = here["variance"].iloc[0]
+        exact = _draw_exact(axes, theory, estimates, shades, init)
         set_iteration_axes(axes)
         key = Line2D([], [], color="0.3", lw=_LINE, label="variance over runs")
         lines = [note, *intervals.notes(), *lost_runs(estimates, "step")]
-        key_below(figure, [key, *intervals.key()], lines)
+        key_below(figure, [key, *intervals.key(), *exact], lines)
         label_starts(axes, starts, shades)
     return figure
+
+
+def _draw_exact(
+    axes: Axes,
+    theory: pd.DataFrame | None,
+    estimates: pd.DataFrame,
+    shades: dict[int, Colour],
+    init: int,
+) -> list[Line2D]:
+    """The exact values of the batch sizes that have estimates, and their entry in the key."""
+    if theory is None or theory.empty:
+        return []
+    keep = (theory["quantity"] == STOCHASTIC) & (theory["tensor"] == ALL) & (theory["init"] == init)
+    known = theory[keep & (theory["variance"] > 0)]
+    everywhere = known["step"].max() >= estimates["step"].max()
+    style: dict[str, Any] = (
+        {"ls": "--", "lw": 0.8} if everywhere else {"ls": "", "marker": "*", "ms": 7}
+    )
+    for b, shade in shades.items():
+        here = known[known["b"] == b]
+        axes.plot(here["step"] + 1, here["variance"], color="0.1" if everywhere else shade, **style)
+    return [Line2D([], [], color="0.1" if everywhere else "0.3", label="exact", **style)]
 
 
 def whole_gradient(variance: pd.DataFrame) -> pd.DataFrame:

@@ -34,12 +34,12 @@ def draw(
 
     ``variance`` and ``theory`` are the artefacts of those names, ``level`` is the confidence level
     of the former's intervals and ``note`` says which data it is. Where the exact variance is known
-    at every step it is the line and the estimates are points; where it is known at a few steps the
-    estimates are the line. The stochastic gradient's estimator is ``sample`` in the first case, as
-    in the paper, and the more precise ``rao_blackwell`` in the second. A batch size at which runs
-    diverged has no curve but a note. An estimate without an interval has no bar or band, and a note
-    says how many runs one takes. The axis counts from 1, as the learning rates of Appendix B do,
-    because it is logarithmic.
+    at every step it is the line and the estimates are points; where it is known at a few steps, or
+    at none, the estimates are the line. The stochastic gradient's estimator is ``sample`` in the
+    first case, as in the paper, and else the more precise ``rao_blackwell``. A batch size at which
+    runs diverged has no curve but a note. An estimate without an interval has no bar or band, and a
+    note says how many runs one takes. The axis counts from 1, as the learning rates of Appendix B
+    do, because it is logarithmic.
     """
     variance = variance[(variance["tensor"] == tensor) & (variance["init"] == init)]
     theory = theory[(theory["tensor"] == tensor) & (theory["init"] == init)]
@@ -81,7 +81,7 @@ def draw(
         words = ("point", "bar") if known_everywhere else ("line", "band")
         missing = [f"b = {b}: every example in each batch, variance 0" for b in silent]
         missing += lost_runs(variance, "step")
-        handles = _key(intervals, known_everywhere)
+        handles = _key(intervals, known_everywhere)[theory.empty :]
         key_below(figure, handles, [note, *intervals.notes(*words), *missing])
         figure.canvas.draw()
         direct_labels(

@@ -1,8 +1,9 @@
 """Training in epochs: which examples each mini-batch holds, and which steps are recorded.
 
-Each replica visits the examples of an epoch in an order of its own. An order depends only on the
-stream, the epoch and the replica's number within its block, so that stopping and resuming, or
-training a block in groups, changes no mini-batch.
+An epoch is as many steps as it takes to visit all examples, whether or not its mini-batches do so.
+What a replica draws in an epoch depends only on the stream, the epoch and the replica's number
+within its block, so that stopping and resuming, or training a block in groups, changes no
+mini-batch.
 """
 
 import math
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.errors import ConfigError
+from pipeline_lib.sampling.names import IN_EPOCHS, Sampling
 
 Integers = NDArray[np.int64]
 LastBatch = Literal["keep", "drop"]
@@ -21,12 +23,14 @@ class EpochSampler:
     """The mini-batches of R replicas, epoch by epoch.
 
     Args:
-        n: examples; an order is a uniform permutation of ``range(n)``.
-        batch_size: consecutive examples of an order form a mini-batch.
+        n: examples.
+        batch_size: consecutive entries of an `order` form a mini-batch.
         stream: seeds the orders.
         last_batch: where n is no multiple of the batch size, ``keep`` the remaining examples as a
-            short mini-batch or ``drop`` them for this epoch.
+            short mini-batch or ``drop`` them for this epoch. Mini-batches that are drawn afresh are
+            never short; ``keep`` then gives an epoch one more of them.
         first_replica: the number within the block of the first of these replicas.
+        sampling: any of `sampling.names.FINITE`.
 
     Raises ConfigError if the batch size is not between 1 and n.
     """
@@ -39,6 +43,7 @@ class EpochSampler:
         stream: np.random.SeedSequence,
         last_batch: LastBatch = "keep",
         first_replica: int = 0,
+        sampling: Sampling = "epochs",
     ) -> None:
         if not 1 <= batch_size <= n:
             raise ConfigError(f"batch size {batch_size}: allowed are 1 to {n}, the examples")
@@ -46,9 +51,11 @@ class EpochSampler:
         self.batch_size = batch_size
         self.replicas = range(first_replica, first_replica + n_replicas)
         self.stream = stream
+        self.sampling = sampling
         full, rest = divmod(n, batch_size)
-        self.short_last = rest > 0 and last_batch == "keep"
-        self.steps_per_epoch = full + self.short_last
+        one_more = rest > 0 and last_batch == "keep"
+        self.short_last = one_more and sampling in IN_EPOCHS
+        self.steps_per_epoch = full + one_more
 
     @property
     def batch_sizes_of_epoch(self) -> Integers:
@@ -64,13 +71,35 @@ class EpochSampler:
         return recorded_steps(n_steps, per_decade, self.steps_per_epoch, self.short_last)
 
     def order(self, epoch: int) -> Integers:
-        """The orders of ``epoch``, shape (R, n): one permutation of ``range(n)`` a replica."""
-        orders = np.empty((len(self.replicas), self.n), dtype=np.int64)
-        # 32 bits draw from half as many random words and stay in cache.
-        identity = np.arange(self.n, dtype=np.int32)
-        for row, replica in enumerate(self.replicas):
-            orders[row] = self._generator(epoch, replica).permutation(identity)
-        return orders
+        """What each replica draws in ``epoch``, one mini-batch after the other.
+
+        In epochs one permutation of ``range(n)`` a replica, (R, n), that of epoch 0 if they are
+        shuffled once. Drawn afresh, (R, steps_per_epoch * batch_size).
+        """
+        if self.sampling in IN_EPOCHS:
+            orders = np.empty((len(self.replicas), self.n), dtype=np.int64)
+            # 32 bits draw from half as many random words and stay in cache.
+            identity = np.arange(self.n, dtype=np.int32)
+            of_epoch = 0 if self.sampling == "shuffled_once" else epoch
+            for row, replica in enumerate(self.replicas):
+                orders[row] = self._generator(of_epoch, replica).permutation(identity)
+            return orders
+        shape = self.steps_per_epoch, self.batch_size
+        drawn = [self._afresh(self._generator(epoch, replica), shape) for replica in self.replicas]
+        return np.stack(drawn).reshape(len(self.replicas), -1)
+
+    def _afresh(self, generator: np.random.Generator, shape: tuple[int, int]) -> Integers:
+        """Mini-batches of one replica, (steps, b)."""
+        if self.sampling == "with_replacement":
+            return generator.integers(self.n, size=shape)
+        if self.batch_size == self.n:
+            # In one order for all, so that replicas that see every example agree to the last bit.
+            return np.tile(np.arange(self.n), (shape[0], 1))
+        subsets = (
+            generator.choice(self.n, self.batch_size, replace=False, shuffle=False)
+            for _ in range(shape[0])
+        )
+        return np.stack(list(subsets)).astype(np.int64)
 
     def _generator(self, epoch: int, replica: int) -> np.random.Generator:
         key = (*self.stream.spawn_key, replica, epoch)

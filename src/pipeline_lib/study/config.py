@@ -57,6 +57,32 @@ def load_study(
     return Study(settings, MappingProxyType(by_scale[settings.scale]))
 
 
+def choose_own(raw: dict[str, Any], papers: Mapping[str, Any]) -> None:
+    """Let ``raw``, if it has experiments beside the paper's and chooses none, build these alone.
+
+    ``papers`` are the experiments of the paper as the checkout has them. Raises ConfigError if an
+    experiment has the name of one of them and another kind of model.
+    """
+    experiments = raw.get("experiments")
+    if not isinstance(experiments, Mapping):
+        return
+    for name, values in papers.items():
+        ours, theirs = _kind_named(values), _kind_named(experiments.get(name))
+        if theirs not in (None, ours):
+            raise ConfigError(
+                f"config: experiments.{name}: the paper's experiment of this name has a model of "
+                f"kind {ours}, yours is of kind {theirs}; give yours another name"
+            )
+    own = [name for name in experiments if name not in papers]
+    if own and raw.get("only") is None:
+        raw["only"] = own
+
+
+def _kind_named(experiment: Any) -> Any:
+    model = experiment.get("model") if isinstance(experiment, Mapping) else None
+    return model.get("kind") if isinstance(model, Mapping) else None
+
+
 def _settings(raw: Mapping[str, Any]) -> Settings:
     """What is set once for the study; ConfigError if a key of the file is missing or unknown."""
     checked(ConfigFile, raw, Place())

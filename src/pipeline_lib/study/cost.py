@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # the kinds of models count with what is below
 
 # Operations for each number of a recorded gradient: two passes of moments, the check, the update.
 STATISTICS = 10
+# Operations of an update of one weight that is more than plain SGD, with its clipping.
+UPDATE = 15
 # Files as `artifacts.files.write_table` leaves them, measured on blocks of each kind: bytes of an
 # empty table with its provenance, and of a row.
 _FILES = {"statistics": (5600, 58), "divergence": (1300, 8), "metrics": (2300, 11)}

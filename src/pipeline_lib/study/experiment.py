@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+from dataclasses import KW_ONLY
 from typing import Any, Literal
 
 from pydantic import InstanceOf
 
 from pipeline_lib.errors import ConfigError
+from pipeline_lib.sampling.names import FINITE, Sampling
 from pipeline_lib.study.model import Model
+from pipeline_lib.study.optimizers import PLAIN_SGD, AnyOptimizer, Sgd
 from pipeline_lib.study.section import AtLeastTwo, BatchSizes, Count, Name, section
-from pipeline_lib.study.settings import InitialWeights, LearningRate, Optimizer, Polynomial
+from pipeline_lib.study.settings import Clipping, InitialWeights, LearningRate, Polynomial
 
 
 @section
@@ -27,6 +30,28 @@ class Experiment:
     """Independent runs for every batch size and every draw of initial weights."""
     runs_per_block: AtLeastTwo
     """Runs that one job trains; `runs` is a multiple of it."""
+    _: KW_ONLY
+    sampling: Sampling | None = None
+    """How mini-batches are drawn: `fresh`, uniform without replacement at every step;
+    `with_replacement`; `epochs`, each example once an epoch, in an order that each run draws anew
+    for every epoch; `shuffled_once`, in the order of its first epoch; `online`, examples that were
+    never seen before. Without it, the first that the kind of model can."""
+    optimizer: AnyOptimizer = PLAIN_SGD
+    """How a gradient becomes an update: an optimiser of `torch.optim` with its arguments. Without
+    this section it is plain SGD."""
+    clipping: Clipping | None = None
+    """Whether gradients are clipped before each step. What is recorded then are the variances
+    before and after."""
+
+    @property
+    def sampled(self) -> Sampling:
+        """How mini-batches are drawn, if need be the kind's own way."""
+        return self.sampling or self.model.samplings[0]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is trained by plain SGD, ``w <- w - rate * gradient``."""
+        return self.optimizer == PLAIN_SGD and self.clipping is None
 
     @property
     def blocks(self) -> range:
@@ -43,12 +68,15 @@ class Experiment:
         for unused in ("batch_sizes", "runs", "polynomial"):
             plain.pop(unused, None)
         del plain["initial_weights"]["count"]
-        return plain
+        return plain | {"sampling": self.sampled}
 
 
 @section
 class IterationExperiment(Experiment):
-    """An experiment of mini-batches drawn afresh at each of `iterations` steps, all recorded."""
+    """An experiment of `iterations` steps, all recorded.
+
+    Where mini-batches are drawn in epochs, these leave out what is no full mini-batch.
+    """
 
     iterations: Count
     """Steps of a run; gradients are recorded at steps 0 to `iterations` - 1."""
@@ -66,19 +94,19 @@ class IterationExperiment(Experiment):
 
 @section
 class EpochExperiment(Experiment):
-    """An experiment that visits all examples in each epoch, every run in orders of its own."""
+    """An experiment of `epochs`: as many steps each as it takes to visit all examples."""
 
     epochs: Count
     """Epochs of a run."""
     last_batch: Literal["keep", "drop"]
-    """What becomes of the short mini-batch at the end of an epoch."""
+    """What becomes of the short mini-batch at the end of an epoch. Where mini-batches are drawn
+    afresh none is short, and this decides whether there is one for the rest."""
     recorded_steps: Count | Literal["every"]
     """Steps that are recorded in each decade of iterations, or `every`."""
     evaluate_every: Count
     """Epochs from one evaluation of losses and errors to the next."""
     distorted_every: Count | None = None
     """Epochs from one evaluation of the distorted images to the next."""
-    optimizer: Optimizer | None = None
 
     def evaluated_epochs(self) -> dict[str, list[int]]:
         """By split, after how many epochs it is evaluated; the last epoch is always there."""
@@ -98,6 +126,13 @@ class EpochExperiment(Experiment):
         }
 
 
+# Why a way of drawing mini-batches does not go with a kind of model.
+_REASON = {
+    "online": ", whose examples are a finite set",
+    **dict.fromkeys(FINITE, ", whose examples are never seen twice"),
+}
+
+
 def experiment_class(model: type[Model]) -> type[IterationExperiment] | type[EpochExperiment]:
     """The class of experiments with a model of this kind."""
     return EpochExperiment if model.in_epochs else IterationExperiment
@@ -105,7 +140,7 @@ def experiment_class(model: type[Model]) -> type[IterationExperiment] | type[Epo
 
 def allowed_keys(model: type[Model]) -> tuple[str, ...]:
     """Keys that experiments with this kind of model may have, beside those of every experiment."""
-    chosen = {*model.may_have, *model.must_have} | ({"optimizer"} if model.optimizers else set())
+    chosen = {*model.may_have, *model.must_have}
     return tuple(
         field.name
         for field in _special_fields(experiment_class(model))
@@ -125,6 +160,12 @@ def required_keys(model: type[Model]) -> tuple[str, ...]:
 def common_keys() -> tuple[str, ...]:
     """Keys of every experiment, whatever its kind of model; its name is not among its keys."""
     return tuple(field.name for field in dataclasses.fields(Experiment) if field.name != "name")
+
+
+def required_common_keys() -> list[str]:
+    """Those of `common_keys` that cannot be left out."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Experiment)}
+    return [key for key in common_keys() if defaults[key] is dataclasses.MISSING]
 
 
 def special_keys() -> set[str]:
@@ -162,36 +203,49 @@ def check_experiment(where: str, experiment: Experiment) -> None:
 
 
 def _check_updates(where: str, experiment: Experiment, kind: str) -> None:
-    model, rate = experiment.model, experiment.learning_rate
-    if rate.schedule not in model.schedules:
+    model, optimizer, sampling = experiment.model, experiment.optimizer, experiment.sampled
+    if sampling not in model.samplings:
         raise ConfigError(
-            f"{where}.learning_rate.schedule: {rate.schedule} is not for {kind}; "
-            f"allowed: {', '.join(model.schedules)}"
+            f"{where}.sampling: {sampling} is not for {kind}{_REASON.get(sampling, '')}; "
+            f"allowed: {', '.join(model.samplings)}"
         )
-    if rate.warmup and rate.schedule != "warmup_linear":
+    mistake = experiment.learning_rate.mistake()
+    if mistake is not None:
+        key, text = mistake
+        raise ConfigError(f"{where}.learning_rate.{key}: {text}")
+    if optimizer != PLAIN_SGD and optimizer.kind not in model.optimizers:
         raise ConfigError(
-            f"{where}.learning_rate.warmup: {rate.warmup} is not for the schedule "
-            f"{rate.schedule}; allowed: none, or the schedule warmup_linear"
+            f"{where}.optimizer: {optimizer.kind} is not for {kind}; "
+            f"allowed: {', '.join(model.optimizers) or 'plain SGD, which is sgd alone'}"
         )
-    optimizer = experiment.optimizer if isinstance(experiment, EpochExperiment) else None
-    if optimizer is None:
-        if model.needs_optimizer:
-            raise ConfigError(f"{where}.optimizer: missing; {kind} needs it")
-        return
-    if optimizer.kind not in model.optimizers:
+    if (
+        isinstance(optimizer, Sgd)
+        and optimizer.nesterov
+        and (optimizer.momentum == 0 or optimizer.dampening != 0)
+    ):
         raise ConfigError(
-            f"{where}.optimizer.kind: {optimizer.kind} is not for {kind}; "
-            f"allowed: {', '.join(model.optimizers)}"
+            f"{where}.optimizer.nesterov: true with momentum {optimizer.momentum} and "
+            f"dampening {optimizer.dampening}; allowed: with a momentum and no dampening"
         )
-    if optimizer.kind == "adamw" and optimizer.clip_norm is None:
-        raise ConfigError(f"{where}.optimizer.clip_norm: missing; adamw needs it")
-    if optimizer.kind != "adamw" and (optimizer.clip_norm is not None or optimizer.weight_decay):
-        raise ConfigError(
-            f"{where}.optimizer: {optimizer.kind} neither clips nor decays; allowed: kind, epsilon"
-        )
+    if experiment.clipping is not None and not model.clips:
+        raise ConfigError(f"{where}.clipping: not for {kind}, which does not clip; allowed: none")
 
 
 def _check_polynomial(where: str, experiment: IterationExperiment, fit: Polynomial) -> None:
+    reason = experiment.model.uncovered(experiment)
+    if reason is None and experiment.sampled != "fresh":
+        reason = f"fits are in c_b, and mini-batches are drawn {experiment.sampled}"
+    if reason is not None:
+        raise ConfigError(
+            f"{where}.polynomial: {reason}; allowed: none, or plain SGD on mini-batches drawn fresh"
+        )
+    try:
+        experiment.learning_rate.exact(1)
+    except ValueError as error:
+        raise ConfigError(
+            f"{where}.polynomial: {error}; allowed: none, or the schedules constant, inverse_time "
+            "and step"
+        ) from None
     last = fit.steps[-1]
     if last >= experiment.iterations:
         raise ConfigError(

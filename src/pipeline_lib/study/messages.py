@@ -22,6 +22,11 @@ _BOUNDS = {
     "too_short": ("min_length", "at least {} entries"),
     "string_pattern_mismatch": ("pattern", "text matching {}"),
 }
+# Keys that people look for in another section.
+_ELSEWHERE = {
+    "clip_norm": "; clipping is a key of the experiment: clipping: {norm: 1.0, of: whole}",
+    "max_norm": "; clipping is a key of the experiment: clipping: {norm: 1.0, of: whole}",
+}
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden", "invalid_key")
 _MISSING = ("missing", "missing_argument")
 
@@ -69,6 +74,7 @@ def unknown_key(where: str, key: object, allowed: Sequence[str]) -> str:
     """The line for a key that is not known, with the nearest one that is."""
     close = difflib.get_close_matches(str(key), allowed, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
+    hint = _ELSEWHERE.get(str(key), hint)
     return f"config: {where}: unknown key; allowed: {', '.join(allowed)}{hint}"
 
 
@@ -83,9 +89,10 @@ def _told(error: ValidationError, values: Any, schema: Mapping[str, Any], place:
     first = min(details, key=lambda one: _order(one, values))
     path = _path(first, values)
     where, kind, context = place(path), first["type"], first.get("ctx", {})
+    if kind == "told":
+        return f"config: {where}{first['msg']}"
     if kind in _UNKNOWN:
-        forms = _forms(_fragment(schema, path[:-1], schema), schema)
-        known = [key for form in forms for key in form.get("properties", {})]
+        known = _keys(_fragment(schema, path[:-1], schema), _at(values, path[:-1]), schema)
         return unknown_key(where, path[-1], known)
     if kind in _MISSING:
         return f"config: {where}: missing; it is required"
@@ -159,9 +166,26 @@ def _forms(fragment: Mapping[str, Any], root: Mapping[str, Any]) -> list[Mapping
     """The alternatives of a fragment, references resolved."""
     if "$ref" in fragment:
         return _forms(root["$defs"][fragment["$ref"].rsplit("/", 1)[1]], root)
-    if "anyOf" in fragment:
-        return [form for one in fragment["anyOf"] for form in _forms(one, root)]
+    for several in ("anyOf", "oneOf"):
+        if several in fragment:
+            return [form for one in fragment[several] for form in _forms(one, root)]
     return [fragment]
+
+
+def _keys(fragment: Mapping[str, Any], value: Any, root: Mapping[str, Any]) -> list[str]:
+    """The keys of a section; of several the one whose `kind` is that of ``value``."""
+    for form in _forms(fragment, root):
+        properties: Mapping[str, Any] = form.get("properties", {})
+        kind = properties.get("kind", {}).get("const")
+        if kind is None or kind == value.get("kind"):
+            return list(properties)
+    return []
+
+
+def _at(values: Any, path: Path) -> Any:
+    for part in path:
+        values = values[part]
+    return values
 
 
 def _types(fragment: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:

@@ -8,15 +8,16 @@ how to add a kind.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.imports import source_files
+from pipeline_lib.sampling.names import Sampling
 from pipeline_lib.study.cost import BlockCost, Speed
 
 if TYPE_CHECKING:
@@ -26,19 +27,35 @@ if TYPE_CHECKING:
 
 Weights = dict[str, NDArray[Any]]
 
+LossKind = Literal[
+    "mean over examples",
+    "not a mean over examples, but a weighted one",
+    "not a mean over examples: they are coupled",
+]
+MEAN: LossKind = "mean over examples"
+"""L(batch) is the mean of the losses of its examples."""
+WEIGHTED: LossKind = "not a mean over examples, but a weighted one"
+"""L(batch) = sum w_i L_i / sum w_i, as with class weights or ignored tokens."""
+COUPLED: LossKind = "not a mean over examples: they are coupled"
+"""The loss of a batch cannot be had from those of its examples, as with correlations, contrastive
+losses and normalisation by the statistics of the batch."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
     """What a block is trained on, and where it comes from.
 
     ``examples`` is what the kind's own `Model.train` takes. ``sha256`` identifies the raw data;
-    it and ``n_rows`` are None where examples are drawn online.
+    it and ``n_rows`` are None where examples are drawn online. ``notes`` is what else the
+    artefacts say of it, as plain JSON values by name: ``loss``, a `LossKind`, and ``labels``, those
+    that were given as text.
     """
 
     examples: Any
     source: str
     sha256: str | None = None
     n_rows: int | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Model(ABC):
@@ -52,12 +69,14 @@ class Model(ABC):
 
     in_epochs: ClassVar[bool]
     """Trained in epochs with losses in between, or for a number of iterations."""
-    schedules: ClassVar[tuple[str, ...]] = ("inverse_time", "constant")
-    """Learning-rate schedules."""
+    samplings: ClassVar[tuple[Sampling, ...]] = ("fresh",)
+    """Ways of drawing mini-batches; the first where an experiment names none."""
     optimizers: ClassVar[tuple[str, ...]] = ()
     """Kinds of the section `optimizer`; empty where there is only plain SGD."""
-    needs_optimizer: ClassVar[bool] = False
-    """Whether the section `optimizer` must be there."""
+    clips: ClassVar[bool] = False
+    """Whether gradients can be clipped."""
+    exact: ClassVar[str] = ""
+    """In words, which experiments have exact values of the variance; empty where none has."""
     needs_scale: ClassVar[bool] = True
     """Whether `initial_weights.scale` must be there; if not, it must not."""
     may_have: ClassVar[tuple[str, ...]] = ()
@@ -73,6 +92,13 @@ class Model(ABC):
 
     def check(self, where: str, experiment: "Experiment") -> None:  # noqa: B027
         """ConfigError, in one line that begins with ``where``, for what cannot be trained."""
+
+    def uncovered(self, experiment: "Experiment") -> str | None:
+        """Why there are no exact values of the variance beside the estimates, or None if there are.
+
+        A clause that a reader of a figure understands.
+        """
+        return "no exact theory covers this kind of model"
 
     def sources(self, experiment: str) -> Mapping[str, str]:
         """The tables that training reads, by name; paths below ``results/{scale}/``."""
@@ -117,6 +143,6 @@ class Model(ABC):
         """What one block at ``batch_size`` costs, or None if that is not known."""
         return None
 
-    def backend(self, device: str) -> str:
+    def backend(self, experiment: "Experiment", device: str) -> str:
         """What computes on ``device``, as provenance states it; blocks of one table share it."""
         return f"torch {device}"

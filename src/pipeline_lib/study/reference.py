@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import TypeAdapter
 
+from pipeline_lib.imports import REFERENCE
+from pipeline_lib.study.combinations import combination_table
 from pipeline_lib.study.experiment import (
     EpochExperiment,
     IterationExperiment,
@@ -67,6 +69,11 @@ Each entry is an experiment; its name has lower-case letters, digits and `_`. Fi
 are drawn from the experiments of `config.yaml`; how to add your own is told in
 [own_experiment.md](own_experiment.md). Every experiment has these keys:
 """
+_COMBINATIONS = """\
+How mini-batches are drawn, what a gradient becomes, and the rates are independent of each other and
+of the model: whatever stands in a row of this table goes together. The first way of drawing is that
+of an experiment that names none. Anything else is refused before a job starts.
+"""
 
 
 def reference(kinds: Mapping[str, type[Model]]) -> str:
@@ -92,6 +99,9 @@ def reference(kinds: Mapping[str, type[Model]]) -> str:
         "With a model that is trained in epochs, it has instead:",
         _table(in_epochs, others(in_epochs)),
         "Some of these keys are for certain [kinds of models](#model) only.",
+        "### What combines with what",
+        _COMBINATIONS,
+        combination_table(kinds),
         *_sections(in_epochs | {"properties": in_steps["properties"] | in_epochs["properties"]}),
         "### `model`",
         "The other keys of this section depend on `kind`: "
@@ -106,33 +116,36 @@ def _sections(section: Fragment, heading: str = "###") -> list[str]:
     """The sections among the keys of ``section``, a table each."""
     parts = []
     for key, fragment in section["properties"].items():
-        if (inner := _section(fragment)) is not None:
+        choices = [form for form in fragment.get("oneOf", []) if "properties" in form]
+        if choices:
+            parts += [f"{heading} `{key}`", fragment["description"]]
+            for one in choices:
+                name = one["properties"]["kind"]["const"]
+                parts += [f"With `kind: {name}`:", _table(one)]
+        elif (inner := _section(fragment)) is not None:
             parts += [f"{heading} `{key}`", fragment["description"], _table(inner)]
     return parts
+
+
+def _but_kind(section: Fragment) -> list[str]:
+    return [key for key in section["properties"] if key != "kind"]
 
 
 def _kind(name: str, kind: type[Model]) -> list[str]:
     """What a kind of model is, what its experiments must and may have, and its keys."""
     section = section_schema(kind)
-    required = [*required_keys(kind), *(["optimizer"] if kind.needs_optimizer else [])]
+    required = required_keys(kind)
     optional = [key for key in allowed_keys(kind) if key not in required]
-    optimizers = _choice(kind.optimizers)
-    if not kind.optimizers:
-        optimizers = "plain SGD only, without this section"
-    elif not kind.needs_optimizer:
-        optimizers += "; plain SGD without this section"
     facts = {
         "the experiment must have": ", ".join(f"`{key}`" for key in required),
         "it may have": ", ".join(f"`{key}`" for key in optional),
         "`initial_weights.scale`": "required" if kind.needs_scale else "not allowed",
-        "`learning_rate.schedule`": _choice(kind.schedules),
-        "`optimizer`": optimizers,
     }
     return [
         f"#### `{name}`",
         section["description"],
         "\n".join(f"- {what}: {which}" for what, which in facts.items() if which),
-        _table(section, [key for key in section["properties"] if key != "kind"], nested=True),
+        _table(section, _but_kind(section), nested=True),
     ]
 
 
@@ -164,7 +177,7 @@ def _rows(section: Fragment, keys: Iterable[str], nested: bool, prefix: str) -> 
 
 def _section(fragment: Fragment) -> Fragment | None:
     """The section that a key holds, if it holds one."""
-    forms: list[Fragment] = fragment.get("anyOf", [fragment])
+    forms: list[Fragment] = fragment.get("anyOf") or fragment.get("oneOf") or [fragment]
     return next((form for form in forms if "properties" in form), None)
 
 
@@ -185,6 +198,8 @@ def _words(fragment: Fragment, plural: bool = False) -> str:
         pattern = fragment.get("pattern")
         if pattern is None:
             return f"text{s}"
+        if pattern == REFERENCE:
+            return "`package.module:name` of your own"
         return "fraction in quotes" if pattern == _RATIONAL else f"text that matches `{pattern}`"
     if kind == "array":
         return _list_in_words(fragment)
@@ -200,6 +215,8 @@ def _words(fragment: Fragment, plural: bool = False) -> str:
 
 
 def _list_in_words(fragment: Fragment) -> str:
+    if "prefixItems" in fragment:
+        return f"{len(fragment['prefixItems'])} of: {_words(fragment['prefixItems'][0])}"
     items = fragment["items"]
     words = f"list of {_words(items, plural=True)}"
     if "enum" in items:

@@ -10,7 +10,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipeline_lib.study.experiment import allowed_keys, common_keys, experiment_class
+from pipeline_lib.study.experiment import (
+    allowed_keys,
+    common_keys,
+    experiment_class,
+    required_common_keys,
+)
 from pipeline_lib.study.messages import SectionSchema
 from pipeline_lib.study.model import Model
 from pipeline_lib.study.section import Name
@@ -79,7 +84,7 @@ def experiment_schema(kinds: Mapping[str, type[Model]]) -> Fragment:
         "description": "An experiment. The keys for its length depend on its kind of model.",
         "type": "object",
         "properties": properties | {"model": model},
-        "required": list(common_keys()),
+        "required": required_common_keys(),
         "additionalProperties": False,
     }
 
@@ -115,18 +120,21 @@ def _plain(fragment: Mapping[str, Any], definitions: Mapping[str, Any]) -> Fragm
     if "$ref" in fragment:
         plain = _plain(definitions[fragment["$ref"].rsplit("/", 1)[1]], definitions)
     for key, value in fragment.items():
-        if key in ("title", "$ref"):
+        if key in ("title", "$ref", "discriminator"):
             continue
         if key == "description":
             plain[key] = _one_line(value)
         elif key in ("properties", "patternProperties"):
             plain[key] = {name: _plain(one, definitions) for name, one in value.items()}
-        elif key == "anyOf":
+        elif key in ("anyOf", "oneOf", "prefixItems"):
             plain[key] = [_plain(one, definitions) for one in value]
         elif key in ("items", "additionalProperties") and isinstance(value, Mapping):
             plain[key] = _plain(value, definitions)
         else:
             plain[_BOUNDS.get(key, key)] = value
+    kind = plain.get("properties", {}).get("kind")
+    if kind is not None and "description" in plain:  # of an optimiser: what the kind is
+        kind.setdefault("description", plain["description"])
     return plain
 
 

@@ -1,13 +1,16 @@
 """The sections of the configuration that are the same for every kind of model."""
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline_lib.errors import ConfigError
+from pipeline_lib.imports import REFERENCE, load_object, one_line
 from pipeline_lib.study.section import (
     UNIQUE,
     AtLeastTwo,
@@ -18,9 +21,11 @@ from pipeline_lib.study.section import (
     InOrder,
     NotBelowZero,
     NotNegative,
+    Number,
     Positive,
     Rational,
     Share,
+    Text,
     Whole,
     section,
 )
@@ -39,68 +44,142 @@ class InitialWeights:
     sqrt(fan_in). A module of your own draws its weights itself and has no scale."""
 
 
+SCHEDULES = ("constant", "inverse_time", "warmup_linear", "cosine", "step")
+"""Learning-rate schedules by name; beside them a function of the user's own."""
+
+
 @section
 class LearningRate:
     """The learning rate at step t = 0, 1, ..."""
 
-    schedule: Literal["inverse_time", "constant", "warmup_linear"]
-    """`constant` stays at `initial`. `inverse_time` is `initial / (t + 1)`. `warmup_linear` rises
-    linearly to `initial` over the share `warmup` of all steps, then falls linearly to 0."""
+    schedule: (
+        Literal["constant", "inverse_time", "warmup_linear", "cosine", "step"]
+        | Annotated[Text, Field(pattern=REFERENCE)]
+    )
+    """`constant` stays at `initial`. `inverse_time` is `initial / (t + 1)`. `warmup_linear` and
+    `cosine` rise linearly to `initial` over the share `warmup` of all steps; then the first falls
+    linearly to 0 and the second as half a cosine to `final`. `step` multiplies by `factor` after
+    each share `every` of all steps. `package.module:function` names a function of your own: the
+    rate is `initial` times what it returns for the step t."""
     initial: Positive
-    """The first rate; with `warmup_linear`, the highest one."""
+    """The first rate; with a warm-up, the highest one."""
     warmup: Share = 0.0
-    """Share of all steps over which `warmup_linear` rises."""
+    """Share of all steps over which `warmup_linear` and `cosine` rise."""
+    final: NotBelowZero = 0.0
+    """The rate to which `cosine` falls."""
+    every: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    """Share of all steps from one drop of `step` to the next."""
+    factor: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    """What a drop of `step` multiplies the rate by."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the schedule is a function of the user's own."""
+        return ":" in self.schedule
+
+    def mistake(self) -> tuple[str, str] | None:
+        """A key that does not go with the schedule, and what is wrong with it."""
+        for key, default, schedules in (
+            ("warmup", 0.0, ("warmup_linear", "cosine")),
+            ("final", 0.0, ("cosine",)),
+            ("every", None, ("step",)),
+            ("factor", None, ("step",)),
+        ):
+            value = getattr(self, key)
+            if value != default and self.schedule not in schedules:
+                return key, (
+                    f"{value} is not for the schedule {self.schedule}; "
+                    f"allowed: none, or the schedule {' or '.join(schedules)}"
+                )
+            if value is None and self.schedule in schedules:
+                return key, "missing; the schedule step needs it"
+        if self.final > self.initial:
+            return "final", f"{self.final} is above initial; allowed: 0 to {self.initial}"
+        return None
 
     def exact(self, iterations: int) -> list[Fraction]:
-        """The rates as rationals, reading ``initial`` as the decimal that the user wrote.
+        """The rates as rationals, reading numbers as the decimals that the user wrote.
 
-        Raises ValueError for ``warmup_linear``, whose rates are known in floating point only.
+        Raises ValueError where rates are known in floating point only: `warmup_linear`, `cosine`
+        and functions of the user's own.
         """
-        if self.schedule == "warmup_linear":
-            raise ValueError("rates with a warm-up are not known as rationals")
         initial = Fraction(str(self.initial))
         if self.schedule == "constant":
             return [initial] * iterations
-        return [initial / (t + 1) for t in range(iterations)]
+        if self.schedule == "inverse_time":
+            return [initial / (t + 1) for t in range(iterations)]
+        if self.schedule == "step":
+            factor = Fraction(str(self.factor))
+            return [initial * factor**drops for drops in self._drops(iterations)]
+        raise ValueError(f"rates of the schedule {self.schedule} are not known as rationals")
 
     def values(self, iterations: int) -> NDArray[np.float64]:
         """The rates of ``iterations`` steps, all there are, in float64.
 
-        ``warmup_linear`` is ``initial t / w`` for t < w = round(warmup iterations) and then
-        ``initial (T - t) / (T - w)`` with T = iterations, as in the fine-tuning of Yang et al.
-        (2019): 0 at step 0 if there is a warm-up, and it would be 0 at step T. Raises ValueError
-        unless w < T.
+        With T = iterations and w = round(warmup T), the rate rises as ``initial t / w`` for t < w.
+        Then `warmup_linear` is ``initial (T - t) / (T - w)``, as in the fine-tuning of Yang et al.
+        (2019), and `cosine` is ``final + (initial - final) (1 + cos(pi (t - w) / (T - w))) / 2``
+        (Loshchilov & Hutter, 2017). `step` drops for the k-th time at t = ceil(k every T).
+
+        Raises ValueError unless w < T, ConfigError if a function of the user's own fails or returns
+        no rate.
         """
         if self.schedule == "constant":
             return np.full(iterations, self.initial)
-        if self.schedule == "inverse_time":
+        if self.schedule in ("inverse_time", "step"):
             return np.array([float(rate) for rate in self.exact(iterations)])
+        if self.is_own:
+            return self._own_values(iterations)
         warmup = round(self.warmup * iterations)
         if warmup >= iterations:
             raise ValueError(
                 f"warm-up of {warmup} steps: allowed are 0 to {iterations - 1}, below all"
             )
         rising = [self.initial * t / warmup for t in range(warmup)]
-        falling = [
-            self.initial * (iterations - t) / (iterations - warmup)
-            for t in range(warmup, iterations)
-        ]
+        left = iterations - warmup
+        if self.schedule == "warmup_linear":
+            falling = [self.initial * (left - t) / left for t in range(left)]
+        else:
+            height = self.initial - self.final
+            falling = [
+                self.final + height * (1 + math.cos(math.pi * t / left)) / 2 for t in range(left)
+            ]
         return np.array(rising + falling)
+
+    def _drops(self, iterations: int) -> list[int]:
+        """How often `step` has dropped at each step."""
+        every = Fraction(str(self.every))
+        after = [math.ceil(k * every * iterations) for k in range(1, math.ceil(1 / every))]
+        return [sum(t >= drop for drop in after) for t in range(iterations)]
+
+    def _own_values(self, iterations: int) -> NDArray[np.float64]:
+        where = "config: learning_rate.schedule"
+        function = load_object(where, self.schedule)
+        try:
+            rates = np.array([self.initial * float(function(t)) for t in range(iterations)])
+        except Exception as error:
+            raise ConfigError(f"{where}: {self.schedule} fails: {one_line(error)}") from error
+        bad = np.nonzero(~(np.isfinite(rates) & (rates >= 0)))[0]
+        if len(bad):
+            raise ConfigError(
+                f"{where}: {self.schedule} gives a rate of {rates[bad[0]]} at step {bad[0]}; "
+                "allowed: finite numbers of at least 0"
+            )
+        return rates
+
+
+ClippedNorm = Literal["tensor", "whole"]
+CLIPPED: tuple[ClippedNorm, ...] = get_args(ClippedNorm)
 
 
 @section
-class Optimizer:
-    """How a gradient becomes an update. Without this section runs are trained by plain SGD."""
+class Clipping:
+    """Gradients that are too long are shortened before each step."""
 
-    kind: Literal["sgd", "adam", "adamw"]
-    """Name of the optimiser."""
-    weight_decay: NotBelowZero = 0.0
-    """Decoupled weight decay, for `adamw` only."""
-    epsilon: Positive = 1e-8
-    """Added to the denominator of an update by `adam` or `adamw`."""
-    clip_norm: Positive | None = None
-    """Largest norm of the gradient of each parameter tensor: what is longer is scaled down to it
-    before the update. `adamw` needs it; the others do not clip."""
+    norm: Positive
+    """The norm down to which a replica's gradient is shortened."""
+    of: ClippedNorm
+    """Whose norm that is: that of each parameter tensor's gradient by itself, or of the whole."""
 
 
 @section

@@ -14,7 +14,7 @@ Arrays hold runs along the last axis and the two layers (g₁, g₂) along the f
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
@@ -42,6 +42,15 @@ CHUNK = 250_000
 
 
 @dataclass(frozen=True)
+class ScalarTraining:
+    """The scalar network, whose steps t < ``max_step`` take the ``learning_rates``."""
+
+    network: ScalarNetwork
+    learning_rates: Sequence[Rational]
+    max_step: int
+
+
+@dataclass(frozen=True)
 class StepEstimate:
     """Estimates of `var(g_t | F_0)` at one step.
 
@@ -56,9 +65,7 @@ class StepEstimate:
 
 
 def estimate(
-    network: ScalarNetwork,
-    learning_rates: Sequence[Rational],
-    max_step: int,
+    training: ScalarTraining,
     batch_size: int,
     n_runs: int,
     seed: int,
@@ -79,7 +86,7 @@ def estimate(
     what = f"b = {batch_size}: chunks of {sizes[0]} runs"
     for index, size in enumerate(progress(sizes, len(sizes), what)):
         stream = seed_sequence(seed, "heavy_tails", batch_size, n_runs, index)
-        blocks.append(_simulate(network, learning_rates, max_step, batch_size, (size,), stream))
+        blocks.append(_simulate(training, batch_size, (size,), stream))
     result = []
     for parts in zip(*blocks, strict=True):
         pooled = {
@@ -91,9 +98,7 @@ def estimate(
 
 
 def repeat_estimates(
-    network: ScalarNetwork,
-    learning_rates: Sequence[Rational],
-    max_step: int,
+    training: ScalarTraining,
     batch_size: int,
     n_runs: int,
     n_repeats: int,
@@ -114,7 +119,7 @@ def repeat_estimates(
     for index, size in enumerate(_split(n_repeats, max(1, chunk // n_runs))):
         stream = seed_sequence(seed, "heavy_tails_repeats", batch_size, n_runs, n_repeats, index)
         shape = (size, n_runs)
-        blocks.append(_simulate(network, learning_rates, max_step, batch_size, shape, stream))
+        blocks.append(_simulate(training, batch_size, shape, stream))
     result = []
     for parts in zip(*blocks, strict=True):
         joined = {
@@ -175,16 +180,15 @@ def contributions(population: Floats, stochastic: Floats, batch_size: int) -> di
 
 
 def _simulate(
-    network: ScalarNetwork,
-    learning_rates: Sequence[Rational],
-    max_step: int,
+    training: ScalarTraining,
     batch_size: int,
     shape: tuple[int, ...],
     stream: np.random.SeedSequence,
 ) -> list[StepEstimate]:
     """One independent experiment for each row of `shape` = (..., R)."""
     draw = partial(draw_factors, np.random.default_rng(stream), batch_size, shape)
-    pairs = gradients(network, checked_rates(learning_rates, max_step), draw)
+    rates = checked_rates(training.learning_rates, training.max_step)
+    pairs = gradients(training.network, rates, draw)
     result = []
     for step, (population, stochastic) in enumerate(pairs):
         # Overflow is a finding, counted and never averaged in; so are its consequences below.
@@ -199,7 +203,7 @@ def _simulate(
 
 
 def _join(parts: Sequence[Contributions]) -> Contributions:
-    names = ("n_replicas", "dof", "mean", "m2", "m3", "max")
+    names = [field.name for field in fields(Contributions)]
     columns = (np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names)
     return Contributions(*columns)
 

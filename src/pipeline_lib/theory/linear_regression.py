@@ -21,6 +21,7 @@ Every term is positive semi-definite, so nothing cancels; carrying E w wᵀ inst
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +32,10 @@ __all__ = [
     "check_problem",
     "conditional_variance",
     "exact_moments",
+    "sampling_factor",
 ]
+
+Sampling = Literal["fresh", "with_replacement"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +82,28 @@ def batch_factor(batch_size: ArrayLike, n: int) -> NDArray[np.float64]:
     return np.asarray((n - sizes) / (sizes * (n - 1)))
 
 
+def sampling_factor(
+    batch_sizes: ArrayLike, n: int, sampling: Sampling = "fresh"
+) -> NDArray[np.float64]:
+    """The factor of Lemma 1: c_b for mini-batches without replacement, 1/b for those with.
+
+    Args:
+        batch_sizes: whole numbers b >= 1, at most n without replacement; of any shape.
+
+    Raises:
+        ValueError: a batch size or a scheme that is not allowed.
+    """
+    if sampling == "fresh":
+        return batch_factor(batch_sizes, n)
+    if sampling != "with_replacement":
+        raise ValueError(f"sampling is {sampling!r}; allowed: fresh, with_replacement")
+    sizes = np.asarray(batch_sizes, dtype=np.float64)
+    bad = sizes[~((sizes >= 1) & (sizes == np.floor(sizes)))]
+    if bad.size:
+        raise ValueError(f"batch size must be a whole number of at least 1, got {bad[0]:g}")
+    return np.asarray(1 / sizes)
+
+
 def check_problem(
     features: ArrayLike, target: ArrayLike, initial_weights: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -108,6 +134,7 @@ def exact_moments(
     initial_weights: ArrayLike,
     learning_rates: ArrayLike,
     batch_sizes: ArrayLike,
+    sampling: Sampling = "fresh",
 ) -> ExactMoments:
     """Compute gradient variances and expected loss exactly, for all steps and batch sizes.
 
@@ -121,7 +148,8 @@ def exact_moments(
         initial_weights: (p,) weights w_0.
         learning_rates: (T,) entry t is used by the update from w_t to w_{t+1}; T rows are
             returned, so the last entry counts a step but does not change the result.
-        batch_sizes: (B,) whole numbers b in [1, n].
+        batch_sizes: (B,) whole numbers b in [1, n], or b >= 1 with replacement.
+        sampling: how mini-batches are drawn, afresh at every iteration in either case.
 
     Returns:
         Moments with T rows and B columns; nan where they leave the range of float64, since the
@@ -139,7 +167,7 @@ def exact_moments(
     if sizes.ndim != 1:
         raise ValueError(f"batch_sizes must have shape (B,), got {sizes.shape}")
     n = len(x)
-    factor = batch_factor(sizes, n)
+    factor = sampling_factor(sizes, n, sampling)
 
     # In the eigenvectors of H, A Sigma A only scales the entries of Sigma, which costs less than
     # a matrix product and keeps the relative accuracy of each entry. Norms do not change.

@@ -8,18 +8,18 @@ import pandas as pd
 from flint import fmpq_poly
 from numpy.typing import NDArray
 
-from pipeline_lib.estimation.inference import Interval, reliability, variance_interval
+from pipeline_lib.estimation.inference import Interval, variance_interval
+from pipeline_lib.estimation.reliability import Estimate, precise, reliability
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
 from pipeline_lib.estimation.variance import Contributions
 from pipeline_lib.theory.batch_polynomial import (
-    Rational,
     coefficients,
     decreasing_from,
     value_at,
 )
-from pipeline_lib.theory.heavy_tails import estimate, repeat_estimates
+from pipeline_lib.theory.heavy_tails import ScalarTraining, estimate, repeat_estimates
 from pipeline_lib.theory.scalar_claims import degree
-from pipeline_lib.theory.scalar_network import ScalarNetwork, ScalarVariance, variances
+from pipeline_lib.theory.scalar_network import ScalarVariance, variances
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -89,9 +89,7 @@ def exact_variance_table(
 
 
 def heavy_tails_table(
-    network: ScalarNetwork,
-    learning_rates: Sequence[Rational],
-    max_step: int,
+    training: ScalarTraining,
     batch_sizes: Sequence[int],
     run_counts: Sequence[int],
     seed: int,
@@ -102,16 +100,16 @@ def heavy_tails_table(
     ``covered`` says whether the interval holds the exact variance; it is false where a run has
     overflowed and there is no estimate.
     """
-    truth = _truth(network, learning_rates, max_step, batch_sizes)
+    truth = _truth(training, batch_sizes)
     parts = []
     for b in batch_sizes:
         for n_runs in run_counts:
-            for one in estimate(network, learning_rates, max_step, b, n_runs, seed):
+            for one in estimate(training, b, n_runs, seed):
                 for name, moments in one.estimates.items():
                     exact = truth[b, one.step]
                     interval = _interval(moments, level)
                     below, above = _misses(interval.low, interval.high, exact)
-                    share, reliable = reliability(moments.n_replicas, moments.mean, moments.max)
+                    share, reliable = _reliability(moments, interval)
                     parts.append(
                         pd.DataFrame(
                             {
@@ -136,9 +134,7 @@ def heavy_tails_table(
 
 
 def repeats_table(
-    network: ScalarNetwork,
-    learning_rates: Sequence[Rational],
-    max_step: int,
+    training: ScalarTraining,
     batch_sizes: Sequence[int],
     n_runs: int,
     n_repeats: int,
@@ -149,19 +145,19 @@ def repeats_table(
 
     q05, median, q95: quantiles of the estimate. missed_below, missed_above: share of the repeats
     whose interval at `level` lies wholly below or above the exact variance. flagged: share that
-    `reliability` flags; flagged_of_missed_below: share of those among the repeats missed below,
-    nan if there are none. A repeat in which a run overflows has no estimate: it counts as flagged
-    and not as missed, and leaves no quantiles.
+    `reliability` or `precise` flag; flagged_of_missed_below: share of those among the repeats
+    missed below, nan if there are none. A repeat in which a run overflows has no estimate: it
+    counts as flagged and not as missed, and leaves no quantiles.
     """
-    truth = _truth(network, learning_rates, max_step, batch_sizes)
+    truth = _truth(training, batch_sizes)
     parts = []
     for b in batch_sizes:
-        for one in repeat_estimates(network, learning_rates, max_step, b, n_runs, n_repeats, seed):
+        for one in repeat_estimates(training, b, n_runs, n_repeats, seed):
             for name, moments in one.estimates.items():
                 exact = truth[b, one.step]
                 interval = _interval(moments, level)
                 below, above = _misses(interval.low, interval.high, exact[:, None])
-                flagged = ~reliability(moments.n_replicas, moments.mean, moments.max)[1]
+                flagged = ~_reliability(moments, interval)[1]
                 low, median, high = np.quantile(moments.mean, [0.05, 0.5, 0.95], axis=-1)
                 n_below = below.sum(axis=-1)
                 caught = (below & flagged).sum(axis=-1) / np.maximum(n_below, 1)
@@ -197,14 +193,12 @@ def _polynomials(exact: Sequence[ScalarVariance]) -> Iterator[tuple[int, str, st
 
 
 def _truth(
-    network: ScalarNetwork,
-    learning_rates: Sequence[Rational],
-    max_step: int,
+    training: ScalarTraining,
     batch_sizes: Sequence[int],
 ) -> dict[tuple[int, int], Floats]:
     """Exact variances (2,) of the stochastic gradients of both layers, by (b, step)."""
-    exact = variances(network, learning_rates, max_step)
-    if len(exact) <= max_step:
+    exact = variances(training.network, training.learning_rates, training.max_step)
+    if len(exact) <= training.max_step:
         raise ValueError(f"no exact variance at step {len(exact)} within the time allowed")
     return {
         (b, one.step): np.array([_to_float(value_at(p, b)) for p in (one.g1, one.g2)])
@@ -214,7 +208,14 @@ def _truth(
 
 
 def _interval(moments: Contributions, level: float) -> Interval:
-    return variance_interval(moments.n_replicas, moments.mean, moments.m2, moments.m3, level)
+    n, mean, m2, m3 = moments.n_replicas, moments.mean, moments.m2, moments.m3
+    return variance_interval(n, mean, m2, m3, level, dof=moments.dof)
+
+
+def _reliability(moments: Contributions, interval: Interval) -> tuple[Floats, Bools]:
+    """The share of the largest run, and whether the estimates can be relied on."""
+    share, light = reliability(moments.n_replicas, moments.mean, moments.max)
+    return share, light & precise(Estimate(moments.mean, interval.std_error, moments.dof))
 
 
 def _misses(low: Floats, high: Floats, exact: Floats) -> tuple[Bools, Bools]:

@@ -5,7 +5,7 @@ So neither stopping and resuming nor, apart from rounding, training a block in g
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,25 +13,9 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
 from pipeline_lib.seeding import torch_seed
-from pipeline_lib.training.labelled import EvaluatedStack, LabelledBatch
-from pipeline_lib.training.module_stack import Loss, ModuleReplicas
-
-
-class BatchResult(NamedTuple):
-    """Gradients (R, *shape) by name of the mean loss over each replica's mini-batch, that loss
-    (R,) and the number of its wrong labels (R,), float64, all with dropout."""
-
-    gradients: dict[str, Tensor]
-    loss: Tensor
-    wrong: Tensor
-
-
-class SteppedStack(EvaluatedStack, Protocol):
-    """R replicas in lock-step whose gradients may depend on the step, through random layers."""
-
-    def gradients_at(self, step: int, batch: LabelledBatch) -> BatchResult:
-        """Gradients and their losses; the next call may overwrite them."""
-        ...
+from pipeline_lib.training.labelled import BatchResult, LabelledBatch
+from pipeline_lib.training.module_stack import ModuleReplicas
+from pipeline_lib.training.objective import Loss
 
 
 class DropoutReplicas(ModuleReplicas):

@@ -7,12 +7,15 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline_lib.sampling.epochs import EpochSampler, Integers, LastBatch
+from pipeline_lib.sampling.names import Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.experiment import EpochExperiment
+from pipeline_lib.study.optimizers import PLAIN_SGD, Optimizer
+from pipeline_lib.study.settings import Clipping
 from pipeline_lib.training.labelled import Examples
+from pipeline_lib.training.trees import Tree, device_of, n_rows, on_device
 
 LearningRates = Sequence[float] | NDArray[np.float64] | Callable[[int], float]
 
@@ -24,24 +27,33 @@ class EpochData:
     All on one device.
     """
 
-    x: Tensor
-    y: Tensor
-    splits: Mapping[str, tuple[Tensor, Tensor]]
+    x: Tree
+    y: Tree
+    splits: Mapping[str, tuple[Tree, Tree]]
+
+    @property
+    def n(self) -> int:
+        """Training examples."""
+        return n_rows(self.x)
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.x)
 
     @classmethod
     def on(
         cls,
         device: str,
-        x: NDArray[np.generic],
-        y: NDArray[np.generic],
+        x: Tree,
+        y: Tree,
         evaluation_sets: Mapping[str, Examples],
     ) -> Self:
         """The same arrays on ``device``; on CPU their memory is shared."""
         splits = {
-            name: (torch.as_tensor(xs, device=device), torch.as_tensor(ys, device=device))
+            name: (on_device(xs, device), on_device(ys, device))
             for name, (xs, ys) in evaluation_sets.items()
         }
-        return cls(torch.as_tensor(x, device=device), torch.as_tensor(y, device=device), splits)
+        return cls(on_device(x, device), on_device(y, device), splits)
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,9 @@ class EpochPlan:
         evaluated_epochs: by split, after how many epochs it is evaluated; 0 is before training.
         last_batch: whether the short mini-batch at the end of an epoch is kept.
         chunk: examples evaluated at once.
+        sampling: how mini-batches are drawn, one of `pipeline_lib.sampling.names.FINITE`.
+        optimizer, clipping: what becomes of a gradient; plain SGD if nothing is said.
+        per_tensor: whether the gradient of each tensor is summarised, or of all together only.
     """
 
     learning_rates: LearningRates
@@ -67,6 +82,10 @@ class EpochPlan:
     evaluated_epochs: Mapping[str, Collection[int]]
     last_batch: LastBatch = "keep"
     chunk: int = 1000
+    sampling: Sampling = "epochs"
+    optimizer: Optimizer = PLAIN_SGD
+    clipping: Clipping | None = None
+    per_tensor: bool = True
 
     @classmethod
     def of(cls, block: Block, n: int, chunk: int) -> Self:
@@ -76,8 +95,8 @@ class EpochPlan:
         """
         experiment, b = block.experiment, block.batch_size
         assert isinstance(experiment, EpochExperiment)
-        stream, last_batch = block.stream(), experiment.last_batch
-        sampler = EpochSampler(n, b, block.n_replicas, stream, last_batch)
+        stream, last_batch, sampling = block.stream(), experiment.last_batch, experiment.sampled
+        sampler = EpochSampler(n, b, block.n_replicas, stream, last_batch, sampling=sampling)
         return cls(
             experiment.learning_rate.values(experiment.epochs * sampler.steps_per_epoch),
             b,
@@ -88,6 +107,9 @@ class EpochPlan:
             experiment.evaluated_epochs(),
             last_batch,
             chunk,
+            sampling,
+            experiment.optimizer,
+            experiment.clipping,
         )
 
     def rate(self, step: int) -> float:
@@ -98,12 +120,18 @@ class EpochPlan:
     def sampler(self, n: int, replicas: range) -> EpochSampler:
         """The mini-batches of ``replicas``, by number within the block, from n examples."""
         return EpochSampler(
-            n, self.batch_size, len(replicas), self.stream, self.last_batch, replicas.start
+            n,
+            self.batch_size,
+            len(replicas),
+            self.stream,
+            self.last_batch,
+            replicas.start,
+            self.sampling,
         )
 
     def check(self, data: EpochData) -> None:
         """Raise ValueError if what to record, to evaluate or to use as a rate does not exist."""
-        sampler = self.sampler(len(data.x), range(self.n_replicas))
+        sampler = self.sampler(data.n, range(self.n_replicas))
         recorded = np.unique(np.asarray(list(self.recorded), dtype=np.int64))
         n_steps = self.epochs * sampler.steps_per_epoch
         if len(recorded) == 0 or recorded[0] < 0 or recorded[-1] >= n_steps:

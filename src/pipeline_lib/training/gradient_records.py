@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.estimation.statistics import ALL
-from pipeline_lib.training.loop import Moments
-from pipeline_lib.training.replica_moments import gradient_moments, has_kernel, sq_norms
+from pipeline_lib.training.replica_moments import Moments, gradient_moments, has_kernel, sq_norms
 
 _NUMBERS_AT_ONCE = 2**26
 

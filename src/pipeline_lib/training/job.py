@@ -37,11 +37,12 @@ def train_to_files(block: Block, files: BlockFiles, code: str, checkpoint_every_
     """
     model, hardware = block.experiment.model, block.hardware
     data = model.load(block.experiment, files.sources)
-    backend = model.backend(hardware.device)
+    backend = model.backend(block.experiment, hardware.device)
     provenance = {
         "source": data.source,
         "data_sha256": data.sha256,
         "n_rows": data.n_rows,
+        **data.notes,
         **block.key,
         "experiment": block.experiment.name,
         "config": block.digest,

@@ -2,31 +2,34 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-Examples = tuple[NDArray[np.generic], NDArray[np.generic]]
-"""Examples x (n, ...) and their targets y (n, ...)."""
+from pipeline_lib.training.trees import Tree, gathered, leaves, rows
+
+Examples = tuple[Tree, Tree]
+"""Arrays of examples x (n, ...) and their targets y (n, ...)."""
 
 
 class LabelledBatch(Protocol):
-    """Mini-batches of R replicas: inputs ``x`` (R, b, ...) and targets ``y`` (R, b, ...)."""
+    """Mini-batches of R replicas: inputs ``x`` (R, b, ...) and targets ``y`` (R, b, ...).
+
+    Each is a tensor or, for a stack that takes it, a `pipeline_lib.training.trees.Tree`.
+    """
 
     @property
-    def x(self) -> Tensor: ...
+    def x(self) -> Tree: ...
 
     @property
-    def y(self) -> Tensor: ...
+    def y(self) -> Tree: ...
 
     @property
     def size(self) -> int:
         """b, the examples of one replica's mini-batch."""
         ...
 
-    def part(self, replicas: slice) -> tuple[Tensor, Tensor]:
+    def part(self, replicas: slice) -> tuple[Tree, Tree]:
         """Inputs and targets of some replicas."""
         ...
 
@@ -35,15 +38,16 @@ class LabelledBatch(Protocol):
 class GivenBatch:
     """A `LabelledBatch` made of the tensors themselves."""
 
-    x: Tensor
-    y: Tensor
+    x: Tree
+    y: Tree
 
     @property
     def size(self) -> int:
-        return self.x.shape[1]
+        size: int = leaves(self.x)[0].shape[1]
+        return size
 
-    def part(self, replicas: slice) -> tuple[Tensor, Tensor]:
-        return self.x[replicas], self.y[replicas]
+    def part(self, replicas: slice) -> tuple[Tree, Tree]:
+        return rows(self.x, replicas), rows(self.y, replicas)
 
 
 @dataclass(frozen=True)
@@ -53,30 +57,25 @@ class ChosenBatch:
     A stack that takes one replica after the other gathers each one's examples just before use.
     """
 
-    all_x: Tensor
-    all_y: Tensor
+    all_x: Tree
+    all_y: Tree
     indices: Tensor
 
     @property
-    def x(self) -> Tensor:
-        return _gather(self.all_x, self.indices)
+    def x(self) -> Tree:
+        return gathered(self.all_x, self.indices)
 
     @property
-    def y(self) -> Tensor:
-        return _gather(self.all_y, self.indices)
+    def y(self) -> Tree:
+        return gathered(self.all_y, self.indices)
 
     @property
     def size(self) -> int:
         return self.indices.shape[1]
 
-    def part(self, replicas: slice) -> tuple[Tensor, Tensor]:
+    def part(self, replicas: slice) -> tuple[Tree, Tree]:
         chosen = self.indices[replicas]
-        return _gather(self.all_x, chosen), _gather(self.all_y, chosen)
-
-
-def _gather(examples: Tensor, indices: Tensor) -> Tensor:
-    flat = examples.index_select(0, indices.flatten())
-    return flat.view(*indices.shape, *examples.shape[1:])
+        return gathered(self.all_x, chosen), gathered(self.all_y, chosen)
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,7 @@ class EvaluatedStack(Protocol):
 
     parameters: dict[str, Tensor]
 
-    def evaluate(
-        self, x: Tensor, y: Tensor, chunk: int, meanwhile: Callable[[], object]
-    ) -> Evaluation:
+    def evaluate(self, x: Tree, y: Tree, chunk: int, meanwhile: Callable[[], object]) -> Evaluation:
         """Means over the examples x (n, ...) and y (n, ...), ``chunk`` examples at a time.
 
         ``meanwhile`` is called between its parts, in the caller's thread, and may raise to leave.
@@ -109,35 +106,45 @@ class LabelledStack(EvaluatedStack, Protocol):
     """R replicas in lock-step, trained on mini-batches of labelled examples."""
 
     def gradients(self, batch: LabelledBatch) -> Mapping[str, Tensor]:
-        """Gradients of the mean loss over each replica's batch, (R, *shape)."""
+        """Gradients of the mean loss over each replica's batch, (R, *shape).
+
+        They may be changed, and the next call may overwrite them.
+        """
         ...
 
-    def descend(self, batch: LabelledBatch, learning_rate: float) -> None:
-        """One step of SGD, ``w <- w - learning_rate * gradient``."""
-        ...
 
-    def descend_through(
-        self, batches: Sequence[LabelledBatch], learning_rates: Sequence[float]
-    ) -> None:
-        """One step after the other, each with its batch and learning rate."""
+class BatchResult(NamedTuple):
+    """Gradients (R, *shape) by name of the mean loss over each replica's mini-batch, that loss
+    (R,) and the number of its wrong labels (R,), float64, all with dropout."""
+
+    gradients: dict[str, Tensor]
+    loss: Tensor
+    wrong: Tensor
+
+
+@runtime_checkable
+class SteppedStack(EvaluatedStack, Protocol):
+    """A stack whose gradients depend on the step, through random layers, and come with losses."""
+
+    def gradients_at(self, step: int, batch: LabelledBatch) -> BatchResult:
+        """Gradients and their losses; the next call may overwrite them."""
         ...
 
 
 @runtime_checkable
-class OwnUpdate(Protocol):
-    """A stack with an update of its own, such as Adam's, in place of ``w <- w - rate * gradient``.
+class FusedStack(Protocol):
+    """A stack that makes steps of plain SGD without its gradients at hand."""
 
-    Its `descend` updates in the same way.
-    """
-
-    def update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
-        """Update the weights by their gradients, (R, *shape)."""
+    def descend_through(
+        self, batches: Sequence[LabelledBatch], learning_rates: Sequence[float]
+    ) -> None:
+        """One step ``w <- w - rate * gradient`` after the other, each with its batch and rate."""
         ...
 
 
 @runtime_checkable
 class OwnState(Protocol):
-    """A stack whose next steps depend on more than its parameters, such as Adam's moments."""
+    """What goes on from more than the parameters, such as a stack with random layers."""
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as a `artifacts.checkpoint.State`, without the parameters."""

@@ -1,5 +1,6 @@
 """The training loop: R replicas in lock-step, gradients recorded before each update."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, runtime_checkable
 
@@ -8,17 +9,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from pipeline_lib.estimation.statistics import ALL, FULL, STOCHASTIC, GradientRecord
+from pipeline_lib.estimation.statistics import ALL, CLIPPED, FULL, STOCHASTIC, GradientRecord
 from pipeline_lib.estimation.variance import VectorMoments
-from pipeline_lib.training.replica_moments import gradient_moments
+from pipeline_lib.training.labelled import OwnState
+from pipeline_lib.training.replica_moments import Moments, gradient_moments
 from pipeline_lib.training.stack import Batch, ReplicaStack
+from pipeline_lib.training.update import Update
 
 Floats = NDArray[np.float64]
 
-# One step's numbers, still on the device: (quantity, tensor) -> tensors of shape () or (R,), and
-# var(g_t | F_t) by tensor where it is known.
-Moments = dict[tuple[str, str], dict[str, Tensor]]
+# One step's numbers, still on the device: moments, and var(g_t | F_t) by tensor where it is known.
 Report = tuple[Moments, dict[str, Tensor]]
+# Stands for E[g_t | F_t] among the quantities of a report, where it is not the full gradient.
+_MEAN = "conditional_mean"
+
+
+@runtime_checkable
+class ConditionalFromBatch(Protocol):
+    """A stack whose var(g_t | F_t) depends on what the mini-batch was drawn from."""
+
+    def conditional_from_batch(
+        self, batch: Any
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]] | None:
+        """var(g_t | F_t) by tensor, (R,), and E[g_t | F_t], (R, *shape); None if that is the full
+        gradient."""
+        ...
 
 
 @runtime_checkable
@@ -39,31 +54,49 @@ def train(
     learning_rates: Sequence[float],
     steps_per_record: int = 64,
     first_step: int = 0,
+    update: Update | None = None,
 ) -> Iterator[GradientRecord]:
-    """Plain SGD, ``w <- w - alpha_t g_t``; yields a record every ``steps_per_record`` steps.
+    """Make a step for each of ``learning_rates``; a record every ``steps_per_record`` steps.
 
-    ``stack`` and ``draw_batch`` stand before ``first_step``, the first of those made here.
+    ``stack``, ``draw_batch`` and ``update`` stand before ``first_step``, the first of those made
+    here; without ``update`` they are those of plain SGD.
 
-    What is recorded at step t belongs to the weights before update t. Numbers stay on the device
-    between records, so the loop does not wait for it.
+    What is recorded at step t belongs to the weights before update t. Where gradients are clipped,
+    those after clipping are recorded too. Numbers stay on the device between records, so the loop
+    does not wait for it.
     """
+    update = Update(stack.parameters) if update is None else update
     for start in range(first_step, len(learning_rates), steps_per_record):
         steps = range(start, min(start + steps_per_record, len(learning_rates)))
         reports: list[Report] = []
         for step in steps:
-            gradients = stack.gradients(draw_batch())
+            batch = draw_batch()
+            gradients = stack.gradients(batch)
             moments = step_moments(STOCHASTIC, gradients)
             full = stack.full_gradients()
             full_moments = {} if full is None else step_moments(FULL, full)
-            conditional = _conditional(stack, batch_size, full_moments)
+            given = None
+            if isinstance(stack, ConditionalFromBatch):
+                given = stack.conditional_from_batch(batch)
+            if given is None:
+                conditional = _conditional(stack, batch_size, full_moments)
+            else:
+                conditional, mean = given
+                moments |= step_moments(_MEAN, mean)
+            update.clip(gradients)
+            if update.clipping is not None:
+                moments |= step_moments(CLIPPED, gradients)
             reports.append((moments | full_moments, dict(conditional)))
-            for name, gradient in gradients.items():
-                stack.parameters[name].sub_(gradient, alpha=learning_rates[step])
+            update.step(gradients, learning_rates[step])
         yield gather_record(np.array(steps), reports)
 
 
 class TorchRun(Generic[Batch]):
-    """`train` as a `training.resumable.Run`; ``draw_batch`` draws from ``generator`` alone."""
+    """`train` as a `training.resumable.Run`.
+
+    ``draw_batch`` draws from ``generator``; if it remembers more, it is an `OwnState`. Without
+    ``update`` the stack is trained by plain SGD.
+    """
 
     def __init__(
         self,
@@ -73,24 +106,40 @@ class TorchRun(Generic[Batch]):
         batch_size: int,
         learning_rates: Sequence[float],
         steps_per_record: int = 64,
+        update: Update | None = None,
     ) -> None:
         self._stack = stack
+        self._draw_batch = draw_batch
+        self._draws: object = draw_batch
         self._generator = generator
-        self._settings = draw_batch, batch_size, learning_rates, steps_per_record
+        self._update = Update(stack.parameters) if update is None else update
+        self._settings = batch_size, learning_rates, steps_per_record
 
     def records(self, first_step: int) -> Iterator[GradientRecord]:
         """Train from ``first_step`` to the end."""
-        return train(self._stack, *self._settings, first_step)
+        return train(
+            self._stack, self._draw_batch, *self._settings, first_step, update=self._update
+        )
 
     def state(self) -> dict[str, Any]:
-        """Parameters, as they are in use, and the generator's state."""
-        return {"parameters": self._stack.parameters, "generator": self._generator.get_state()}
+        """Parameters, as they are in use, and what else the next steps depend on."""
+        draws = self._draws.state() if isinstance(self._draws, OwnState) else None
+        return {
+            "parameters": self._stack.parameters,
+            "generator": self._generator.get_state(),
+            "draws": draws,
+            "update": self._update.state(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         for name, parameter in self._stack.parameters.items():
             parameter.copy_(state["parameters"][name])
         self._generator.set_state(state["generator"])
+        if isinstance(self._draws, OwnState):
+            self._draws.restore(state["draws"])
+        # Copied: tensors of the state would be updated with the weights.
+        self._update.restore(copy.deepcopy(state["update"]))
 
 
 def step_moments(quantity: str, gradients: Mapping[str, Tensor]) -> Moments:
@@ -124,7 +173,7 @@ def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> Gradie
     }
     conditional = {name: gather([c[name] for _, c in reports]) for name in reports[0][1]}
     # All tensors together: squared norms add up. Here, once a record, not at every step.
-    for quantity in (STOCHASTIC, FULL):
+    for quantity in (STOCHASTIC, CLIPPED, FULL, _MEAN):
         of_tensors = [part for (q, _), part in parts.items() if q == quantity]
         if len(of_tensors) > 1:
             total = {name: np.sum([m[name] for m in of_tensors], axis=0) for name in of_tensors[0]}
@@ -134,6 +183,7 @@ def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> Gradie
             ALL: np.sum(list(conditional.values()), axis=0)
         }
     moments, finite = {}, np.ones(1, dtype=bool)
+    means = {key: parts.pop(key)["sq_deviations"] for key in list(parts) if key[0] == _MEAN}
     for key, part in parts.items():
         finite = finite & np.isfinite(part["sq_norms"])
         moments[key] = VectorMoments(
@@ -141,4 +191,5 @@ def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> Gradie
             sq_norm_of_mean=part["sq_norm_of_mean"],
             sq_deviations=part["sq_deviations"],
         )
-    return GradientRecord(steps, moments, finite, conditional)
+    conditional_mean = {tensor: deviations for (_, tensor), deviations in means.items()}
+    return GradientRecord(steps, moments, finite, conditional, conditional_mean)

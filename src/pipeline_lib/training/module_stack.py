@@ -1,37 +1,56 @@
-"""R replicas of any stateless ``torch.nn.Module``, through torch.func.
+"""R replicas of any stateless ``torch.nn.Module``.
 
-All replicas at once by ``vmap(grad(...))``, or one after the other where a module holds what vmap
-cannot take. Hand-derived stacks such as `pipeline_lib.models.perceptron.replicas` are faster.
+All replicas at once by ``vmap(grad(...))`` of torch.func, or one after the other where a module
+holds what vmap cannot take. Hand-derived stacks such as `pipeline_lib.models.perceptron.replicas`
+are faster.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.nn.modules.batchnorm import _NormBase
 
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.training.labelled import Evaluation, LabelledBatch
+from pipeline_lib.training.module_state import (
+    copy_of,
+    evaluation_mode,
+    refuse_running_statistics,
+)
+from pipeline_lib.training.objective import (
+    COUPLED,
+    MEAN,
+    WEIGHTED,
+    Loss,
+    Objective,
+    call_arguments,
+    scores_of,
+    wrong_labels,
+)
+from pipeline_lib.training.trees import Tree, chunks, copied, device_of, joined, n_rows, rows
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 _Tensors = dict[str, Tensor]
+Meanwhile = Callable[[], object]
 
 
 class ModuleReplicas:
     """R copies of ``module`` in lock-step, with the protocol of `LabelledStack`.
 
+    ``parameters`` are real: a complex parameter is stored with its real and imaginary parts along
+    a last dimension of 2, so that squares and updates are those of its real coordinates.
+
     Args:
-        module: taken with its weights and its training mode, and left as it is. Parameters that
-            need no gradient stay as they are, and so do buffers.
-        loss: ``loss(outputs, targets)``, the mean over the examples of a batch, shape ().
+        module: taken with its weights and the training mode of each part, and left as it is.
+            Parameters that need no gradient stay as they are, and so do buffers.
+        loss: an objective, or ``loss(outputs, targets)``, the mean over the examples of a batch,
+            shape ().
         device: where to train; the module's own if None.
         vectorised: all replicas at once, or one after the other. Numbers agree but for rounding,
             and but for random layers: these draw afresh for each replica.
-        sample: a batch to check module and loss on at once, rather than on the first batch.
+        sample: a batch to check module and loss on at once, rather than on the first batch. An
+            objective has been checked by who made it.
 
     Raises ConfigError if training changes a buffer or if the loss is no mean over examples.
     """
@@ -39,89 +58,90 @@ class ModuleReplicas:
     def __init__(
         self,
         module: nn.Module,
-        loss: Loss,
+        loss: Loss | Objective,
         n_replicas: int,
         device: torch.device | str | None = None,
         vectorised: bool = True,
         sample: LabelledBatch | None = None,
     ) -> None:
-        _refuse_running_statistics(module)
-        self._module = copy.deepcopy(module).to(device)
-        self._loss = loss
+        refuse_running_statistics(module)
+        self._module = copy_of(module).to(device)
+        self._is_checked = isinstance(loss, Objective)
+        self._objective = (
+            loss if isinstance(loss, Objective) else Objective(loss, MEAN, wrong_labels)
+        )
+        self._loss = self._objective.loss
         self._vectorised = vectorised
+        self._trained = {n: p for n, p in self._module.named_parameters() if p.requires_grad}
+        self._complex = {name for name, p in self._trained.items() if p.is_complex()}
         self._fixed: _Tensors = {
             name: p.detach() for name, p in self._module.named_parameters() if not p.requires_grad
         } | dict(self._module.named_buffers())
         self.parameters: _Tensors = {
-            name: p.detach().repeat(n_replicas, *[1] * p.ndim)
-            for name, p in self._module.named_parameters()
-            if p.requires_grad
+            name: _real(p.detach()).repeat(n_replicas, *[1] * _real(p.detach()).ndim)
+            for name, p in self._trained.items()
         }
-        self._is_checked = False
-        if sample is not None:
+        self._dtype = next(iter(self.parameters.values())).dtype
+        if sample is not None and not self._is_checked:
             self._check(sample)
 
     def gradients(self, batch: LabelledBatch) -> dict[str, Tensor]:
         """Gradients of the mean loss over each replica's batch, (R, *shape) a parameter."""
         if not self._is_checked:
             self._check(batch)
+        x, y = batch.x, batch.y
         if self._vectorised:
             gradient = vmap(grad(self._loss_of), randomness="different")
-            gradients: _Tensors = gradient(self.parameters, batch.x, batch.y)
+            gradients: _Tensors = gradient(self.parameters, x, y)
             return gradients
         gradients = {name: torch.empty_like(p) for name, p in self.parameters.items()}
-        for r, (x, y) in enumerate(zip(batch.x, batch.y, strict=True)):
-            leaves = {name: p[r].detach().requires_grad_() for name, p in self.parameters.items()}
+        for r in range(self._n_replicas):
+            self._load(r)
             of_replica = torch.autograd.grad(
-                self._loss_of(leaves, x, y),
-                list(leaves.values()),
+                self._loss(self._call(copied(rows(x, r))), copied(rows(y, r))),
+                list(self._trained.values()),
                 allow_unused=True,
                 materialize_grads=True,
             )
-            for name, gradient_of_tensor in zip(leaves, of_replica, strict=True):
-                gradients[name][r] = gradient_of_tensor
+            for name, gradient_of_tensor in zip(self._trained, of_replica, strict=True):
+                # Embeddings can give sparse ones.
+                dense = gradient_of_tensor.to_dense()
+                gradients[name][r] = _real(dense)
         return gradients
 
     def descend(self, batch: LabelledBatch, learning_rate: float) -> None:
-        """One step, of SGD unless a subclass has another `update`."""
-        self.update(self.gradients(batch), learning_rate)
-
-    def update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
-        """``parameters -= learning_rate * gradients``."""
-        for name, gradient in gradients.items():
+        """One step of plain SGD."""
+        for name, gradient in self.gradients(batch).items():
             self.parameters[name].sub_(gradient, alpha=learning_rate)
-
-    def descend_through(
-        self, batches: Sequence[LabelledBatch], learning_rates: Sequence[float]
-    ) -> None:
-        """One step after the other, each with its batch and learning rate."""
-        for batch, learning_rate in zip(batches, learning_rates, strict=True):
-            self.descend(batch, learning_rate)
 
     @torch.no_grad()
     def evaluate(
         self,
-        x: Tensor,
-        y: Tensor,
+        x: Tree,
+        y: Tree,
         chunk: int = 1000,
-        meanwhile: Callable[[], object] = lambda: None,
+        meanwhile: Meanwhile = lambda: None,
     ) -> Evaluation:
-        """Means over x (n, ...) and y (n,), by replica, with the module in evaluation mode.
+        """Loss and mean error over x (n, ...) and y (n, ...) in evaluation mode, by replica.
 
-        The label is the largest output; where outputs are no scores of classes (n, C), the error
-        is NaN. ``meanwhile`` is called after each chunk, or each replica's if these take turns, and
-        may raise to leave.
+        A loss that is a mean is the mean over all examples, a weighted one that of the whole set at
+        once. If examples are coupled it is the mean over consecutive mini-batches of ``chunk``
+        examples, which is to be the size of training; examples that fill none are left out.
+        Without a metric the error is NaN. ``meanwhile`` is called after each chunk, or each
+        replica's if these take turns, and may raise to leave.
         """
-        n_replicas = len(next(iter(self.parameters.values())))
-        loss = torch.zeros(n_replicas, dtype=torch.float64, device=x.device)
-        wrong = torch.zeros_like(loss)
-        with self._evaluation_mode():
-            parts = zip(torch.split(x, chunk), torch.split(y, chunk), strict=True)
-            for inputs, targets in parts:
-                of_chunk = self._sums(inputs, targets, meanwhile)
-                loss += of_chunk[0]
-                wrong += of_chunk[1]
-        return Evaluation(loss / len(y), wrong / len(y))
+        if self._objective.kind == COUPLED and n_rows(y) > chunk:
+            whole = slice(n_rows(y) // chunk * chunk)
+            x, y = rows(x, whole), rows(y, whole)
+        with evaluation_mode(self._module):
+            if self._objective.kind == WEIGHTED:
+                sums = self._whole(x, y, chunk, meanwhile)
+            elif self._vectorised:
+                sums = self._in_step(x, y, chunk, meanwhile)
+            else:
+                sums = self._in_turn(x, y, chunk, meanwhile)
+        loss, wrong = sums / n_rows(y)
+        return Evaluation(loss, wrong)
 
     def state(self) -> dict[str, Any]:
         """States of torch's own generators, from which random layers draw."""
@@ -143,62 +163,93 @@ class ModuleReplicas:
     def _device(self) -> torch.device:
         return next(iter(self.parameters.values())).device
 
-    def _outputs(self, parameters: _Tensors, x: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(self._module, parameters | self._fixed, (x,))
-        return outputs
+    @property
+    def _n_replicas(self) -> int:
+        return len(next(iter(self.parameters.values())))
 
-    def _loss_of(self, parameters: _Tensors, x: Tensor, y: Tensor) -> Tensor:
+    def _outputs(self, parameters: _Tensors, x: Tree) -> Any:
+        own = {
+            name: torch.view_as_complex(p) if name in self._complex else p
+            for name, p in parameters.items()
+        }
+        places, names = call_arguments(x, self._dtype)
+        return scores_of(functional_call(self._module, own | self._fixed, places, names))
+
+    def _loss_of(self, parameters: _Tensors, x: Tree, y: Tree) -> Tensor:
         return self._loss(self._outputs(parameters, x), y)
 
-    def _sums(self, x: Tensor, y: Tensor, meanwhile: Callable[[], object]) -> tuple[Tensor, Tensor]:
-        """Sums over examples of loss and of wrong labels, (R,) each."""
-        if self._vectorised:
-            sums: tuple[Tensor, Tensor] = vmap(self._sums_of, (0, None, None))(
-                self.parameters, x, y
-            )
-            meanwhile()
-            return sums
-        each = []
-        for r in range(len(next(iter(self.parameters.values())))):
-            of_replica = {name: p[r] for name, p in self.parameters.items()}
-            each.append(self._sums_of(of_replica, x, y))
-            meanwhile()
-        return torch.stack([loss for loss, _ in each]), torch.stack([wrong for _, wrong in each])
+    def _call(self, x: Tree) -> Any:
+        """Outputs with the weights that the module holds now."""
+        places, names = call_arguments(x, self._dtype)
+        return scores_of(self._module(*places, **names))
 
-    def _sums_of(self, parameters: _Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums over examples of loss and of wrong labels, of one replica."""
-        outputs = self._outputs(parameters, x)
-        total = self._loss(outputs, y).double() * len(y)
-        if outputs.shape[:-1] != y.shape or y.is_floating_point():
-            return total, torch.full_like(total, torch.nan)
-        return total, (outputs.argmax(dim=-1) != y).sum().double()
+    @torch.no_grad()
+    def _load(self, replica: int) -> None:
+        """Give the module the weights of one replica.
 
-    @contextmanager
-    def _evaluation_mode(self) -> Iterator[None]:
-        modes = [(part, part.training) for part in self._module.modules()]
-        self._module.eval()
-        try:
-            yield
-        finally:
-            for part, training in modes:
-                part.training = training
+        In place: a module may hold its weights under other names too, as recurrent ones do, and
+        compiled ones cannot be called with others.
+        """
+        for name, p in self._trained.items():
+            own = self.parameters[name][replica]
+            p.copy_(torch.view_as_complex(own) if name in self._complex else own)
+
+    def _in_step(self, x: Tree, y: Tree, chunk: int, meanwhile: Meanwhile) -> Tensor:
+        """Sums over examples of loss and error, (2, R), of all replicas at once."""
+        total = torch.zeros(2, self._n_replicas, dtype=torch.float64, device=device_of(y))
+
+        def of_replica(parameters: _Tensors, inputs: Tree, targets: Tree) -> Tensor:
+            return self._sums(self._outputs(parameters, inputs), targets)
+
+        for inputs, targets in zip(chunks(x, chunk), chunks(y, chunk), strict=True):
+            total += vmap(of_replica, (0, None, None))(self.parameters, inputs, targets).T
+            meanwhile()
+        return total
+
+    def _in_turn(self, x: Tree, y: Tree, chunk: int, meanwhile: Meanwhile) -> Tensor:
+        """The same, one replica after the other."""
+        total = torch.zeros(2, self._n_replicas, dtype=torch.float64, device=device_of(y))
+        for r in range(self._n_replicas):
+            self._load(r)
+            for inputs, targets in zip(chunks(x, chunk), chunks(y, chunk), strict=True):
+                total[:, r] += self._sums(self._call(inputs), targets)
+                meanwhile()
+        return total
+
+    def _whole(self, x: Tree, y: Tree, chunk: int, meanwhile: Meanwhile) -> Tensor:
+        """The same for a loss that has its own weights: outputs of all examples, then one loss."""
+        total = torch.zeros(2, self._n_replicas, dtype=torch.float64, device=device_of(y))
+        for r in range(self._n_replicas):
+            self._load(r)
+            outputs = joined([self._call(inputs) for inputs in chunks(x, chunk)])
+            total[:, r] = self._sums(outputs, copied(y))
+            meanwhile()
+        return total
+
+    def _sums(self, outputs: Any, y: Tree) -> Tensor:
+        """Sums over examples of loss and error, (2,)."""
+        error = self._objective.error
+        wrong = None if error is None else error(outputs, y).double().sum()
+        total = self._loss(outputs, y).double() * n_rows(y)
+        return torch.stack([total, torch.full_like(total, torch.nan) if wrong is None else wrong])
 
     @torch.no_grad()
     def _check(self, batch: LabelledBatch) -> None:
         """Try the first replica's module and loss on its batch; ConfigError if they do not fit."""
         parameters = {name: p[0] for name, p in self.parameters.items()}
-        x, y = batch.x[0], batch.y[0]
+        x, y = rows(batch.x, 0), rows(batch.y, 0)
         before = {name: buffer.clone() for name, buffer in self._fixed.items()}
-        functional_call(self._module, parameters | before, (x,))
+        places, names = call_arguments(copied(x), self._dtype)
+        functional_call(self._module, parameters | before, places, names)
         for name, buffer in self._fixed.items():
             if not torch.equal(before[name], buffer):
                 raise ConfigError(
                     f"module: training changes the buffer {name!r}, so replicas would not be "
                     "independent; allowed are modules without running state"
                 )
-        with self._evaluation_mode():  # without dropout
-            once = self._loss_of(parameters, x, y)
-            twice = self._loss_of(parameters, torch.cat([x, x]), torch.cat([y, y]))
+        with evaluation_mode(self._module):  # without dropout
+            once = self._loss_of(parameters, copied(x), copied(y))
+            twice = self._loss_of(parameters, joined([x, x]), joined([y, y]))
         if once.shape != () or not torch.allclose(once, twice, rtol=1e-3, equal_nan=True):
             found = f"{tuple(once.shape)}" if once.shape != () else f"{once:.6g} and {twice:.6g}"
             raise ConfigError(
@@ -208,10 +259,5 @@ class ModuleReplicas:
         self._is_checked = True
 
 
-def _refuse_running_statistics(module: nn.Module) -> None:
-    for name, part in module.named_modules():
-        if isinstance(part, _NormBase) and part.training and part.running_mean is not None:
-            raise ConfigError(
-                f"module: {name or 'itself'} is a {type(part).__name__} with running statistics, "
-                "which mix examples and steps; allowed is for example GroupNorm"
-            )
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor

@@ -11,6 +11,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
+Moments = dict[tuple[str, str], dict[str, Tensor]]
+"""Moments of one step by (quantity, tensor): tensors of shape () or (R,), still on the device."""
+
 # Columns per pass: with some 25 replicas this many float32 columns fit the second-level cache, so
 # the deviations are taken before the elements leave it.
 _WIDTH = 512

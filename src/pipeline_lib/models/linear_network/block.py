@@ -41,11 +41,13 @@ from pipeline_lib.models.linear_network.two_layer_kernel import (
 from pipeline_lib.sampling.gaussian import GaussianBatch, GaussianSampler
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.study.block import CPU, Hardware
+from pipeline_lib.study.optimizers import Sgd
 from pipeline_lib.training.loop import Report, TorchRun, gather_record
 from pipeline_lib.training.replica_moments import has_kernel
 from pipeline_lib.training.resumable import Run, train_side_by_side
 from pipeline_lib.training.stack import ReplicaStack
 from pipeline_lib.training.steps import StepPlan
+from pipeline_lib.training.update import Update
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +71,8 @@ class Grouping:
 
     Values depend on it: a group (of at most so many, made even) is a random stream and costs one
     degree of freedom. ``dtype`` is that of weights and gradients, ``float32`` or ``float64``.
-    ``reduce`` trains the equivalent network of p + p2 hidden units, if two layers have more.
+    ``reduce`` trains the equivalent network of p + p2 hidden units, if two layers have more and SGD
+    trains them.
     """
 
     replicas_at_once: int = 20
@@ -87,8 +90,8 @@ def linear_network_block(
     """Train the runs of ``plan`` on a linear network online and summarise every step.
 
     Args:
-        student: initial weights and the teacher; two layers are trained by a compiled kernel on
-            CPU, more by torch.
+        student: initial weights and the teacher; two layers under plain SGD are trained by a
+            compiled kernel on CPU, all else by torch.
         plan: its stream seeds the mini-batches; each group of replicas has its own generator.
         hardware: on CPU so many groups are trained at the same time; no value depends on it. A
             CUDA device draws different mini-batches from the same stream.
@@ -102,7 +105,8 @@ def linear_network_block(
     precision = {"float32": torch.float32, "float64": torch.float64}[grouping.dtype]
     with _one_thread():
         weights = [torch.as_tensor(weight) for weight in student.weights]
-        if grouping.reduce and len(weights) == 2:
+        # Of the optimisers SGD alone commutes with a rotation of the hidden units.
+        if grouping.reduce and len(weights) == 2 and isinstance(plan.optimizer, Sgd):
             weights = list(reduce_hidden(*weights))
         network = Network(
             tuple(weight.to(device, precision) for weight in weights),
@@ -134,7 +138,7 @@ def _group(network: Network, plan: StepPlan) -> Run:
     # Deep stacks take inputs: products through the layers cost less with b columns than with p.
     form = preferred_form(p, len(weights[0]), len(weights[1]), b) if two_layers else "inputs"
     sampler = GaussianSampler(p, b, n_replicas, generator, form, weights[0].dtype)
-    if two_layers and has_kernel(weights[0]):
+    if two_layers and plan.is_plain and has_kernel(weights[0]):
         return KernelRun(network, sampler, plan.learning_rates, n_replicas)
     stack: ReplicaStack[GaussianBatch]
     if two_layers:
@@ -142,7 +146,8 @@ def _group(network: Network, plan: StepPlan) -> Run:
     else:
         stack = DeepLinearReplicas(weights, network.teacher, n_replicas)
     rates = plan.learning_rates.tolist()
-    return TorchRun(stack, sampler, generator, b, rates, _STEPS_PER_RECORD)
+    update = Update(stack.parameters, plan.optimizer, plan.clipping)
+    return TorchRun(stack, sampler, generator, b, rates, _STEPS_PER_RECORD, update)
 
 
 class KernelRun:

@@ -8,11 +8,13 @@ from pipeline_lib.study.cost import (
     ITEMSIZE,
     ROW_IN_MEMORY,
     STATISTICS,
+    UPDATE,
     BlockCost,
     file_bytes,
     saved_table_bytes,
 )
 from pipeline_lib.study.experiment import Experiment, IterationExperiment
+from pipeline_lib.study.optimizers import Sgd
 
 
 def multiply_adds(layers: Sequence[int], batch_size: int) -> int:
@@ -34,9 +36,9 @@ def multiply_adds(layers: Sequence[int], batch_size: int) -> int:
     return 3 * p2 * hidden * p + min(inputs, moment)
 
 
-def n_parameters(layers: Sequence[int]) -> int:
-    """Weights of a network as it is trained: the hidden units of two layers are reduced."""
-    if len(layers) > 3:
+def n_parameters(layers: Sequence[int], reduced: bool = True) -> int:
+    """Weights of a network as it is trained, its hidden units ``reduced`` if it has two layers."""
+    if len(layers) > 3 or not reduced:
         return sum(inputs * outputs for inputs, outputs in pairwise(layers))
     p, p1, p2 = layers
     return min(p1, p + p2) * (p + p2)
@@ -46,20 +48,24 @@ def block_cost(model: LinearNetwork, experiment: Experiment, b: int, threads: in
     """The cost of one block at batch size ``b``."""
     assert isinstance(experiment, IterationExperiment)
     replicas, steps = experiment.runs_per_block, experiment.iterations
-    parameters, p = n_parameters(model.layers), model.layers[0]
+    optimizer = experiment.optimizer
+    parameters = n_parameters(model.layers, isinstance(optimizer, Sgd))
+    p = model.layers[0]
     # Two gradients, stochastic and of the population, are summarised.
     step = 2 * multiply_adds(model.layers, b) + 2 * parameters * STATISTICS
+    step += 0 if experiment.is_plain else parameters * UPDATE
     groups = -(-replicas // model.replicas_at_once)
     at_once = min(threads, groups) * min(model.replicas_at_once, replicas)
     # Weights and both pairs of gradients; the mini-batch, its moment and the factor of the moment.
-    numbers = at_once * (3 * parameters + p * (b + 3 * p))
-    # Each matrix and all together: two estimators of one gradient, one of the other.
-    rows = 3 * len(model.layers) * steps
+    lasting = 3 + optimizer.kept + optimizer.temporaries
+    numbers = at_once * (lasting * parameters + p * (b + 3 * p))
+    # Each matrix and all together: two estimators of one gradient, one of each other.
+    rows = (3 + (experiment.clipping is not None)) * len(model.layers) * steps
     # Every group's table stays until they are pooled, which stacks them.
     tables = (2 * groups + 3) * rows * ROW_IN_MEMORY
     resident = numbers * ITEMSIZE[model.dtype] + tables
     written = file_bytes("statistics", rows) + file_bytes("divergence", 0)
     saved = groups * saved_table_bytes("statistics", rows)
-    checkpoint = at_once * parameters * ITEMSIZE[model.dtype] + saved
+    checkpoint = at_once * (1 + optimizer.kept) * parameters * ITEMSIZE[model.dtype] + saved
     operations = float(replicas * steps * step)
     return BlockCost(steps, replicas, groups, groups, operations, resident, written, checkpoint)

@@ -8,10 +8,12 @@ from pydantic import Field
 
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
+from pipeline_lib.sampling.names import Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.cost import BlockCost, Speed
 from pipeline_lib.study.experiment import Experiment
 from pipeline_lib.study.model import Model, TrainingData, Weights
+from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import AtLeastTwo, Count, NotNegative, Positive, section
 
 
@@ -36,8 +38,23 @@ class LinearNetwork(Model):
     of the paper's network fit a processor's cache."""
 
     in_epochs: ClassVar[bool] = False
+    samplings: ClassVar[tuple[Sampling, ...]] = ("online",)
+    optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
+    clips: ClassVar[bool] = True
+    exact: ClassVar[str] = "t = 0 always; t = 1 of two layers under plain SGD"
     weights_depend_on: ClassVar[tuple[str, ...]] = ("layers", "teacher_seed", "teacher_scale")
     cpu_core: ClassVar[Speed] = Speed(35e9, 1e-5)  # half of what was seen, 76 to 80 GFLOP/s
+
+    def uncovered(self, experiment: Experiment) -> str | None:
+        return None  # at t = 0 at least: see `exact_steps`
+
+    def exact_steps(self, experiment: Experiment) -> int:
+        """How many steps, from t = 0 on, have exact values.
+
+        At the initial weights nothing depends on the optimiser. One step further the theory is that
+        of two layers under plain SGD.
+        """
+        return 2 if len(self.layers) == 3 and experiment.is_plain else 1
 
     def draw_weights(
         self, experiment: Experiment, init: int, sources: Mapping[str, Path]

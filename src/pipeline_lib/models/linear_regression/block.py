@@ -15,7 +15,13 @@ from pipeline_lib.estimation.variance import vector_moments
 from pipeline_lib.logs import progress
 from pipeline_lib.models.linear_regression.cost import CHUNK_BYTES
 from pipeline_lib.models.linear_regression.design import RegressionDesign
-from pipeline_lib.models.linear_regression.kernel import KernelState, advance
+from pipeline_lib.models.linear_regression.kernel import (
+    EpochSteps,
+    KernelState,
+    advance,
+    advance_in_epochs,
+)
+from pipeline_lib.sampling.names import IN_EPOCHS
 from pipeline_lib.seeding import replica_states, torch_seed
 from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.training.resumable import Run, train_run
@@ -38,11 +44,11 @@ def regression_block(
     Args:
         features, target, initial_weights: shapes (n, p), (n,) and (p,), float64; the loss is the
             mean over examples.
-        plan: mini-batches are uniform without replacement, afresh each iteration. Above n there is
-            nothing to draw: the block is empty and the log says so. Each replica has its own
-            generator.
-        hardware: on CPU the compiled kernel is used, of whose threads no value depends; on another
-            device torch, which draws different mini-batches from the same stream.
+        plan: where its mini-batches are larger than n there is nothing to draw: the block is empty
+            and the log says so.
+        hardware: on CPU the compiled kernel trains by plain SGD; no value depends on its threads,
+            and each replica has its own generator. On another device and for other optimisers it is
+            torch, which draws different mini-batches from the same stream.
         checkpoint: where to save the state and to go on from, opened and closed by the caller.
 
     Raises ArtifactError if the checkpoint is of another run, StoppedError after a requested stop.
@@ -56,7 +62,7 @@ def regression_block(
         return BlockTables.without_rows()
     design = RegressionDesign.of(features, target)
     run: Run
-    if hardware.device == "cpu":
+    if hardware.device == "cpu" and plan.is_plain:
         run = _KernelRun(design, initial_weights, plan, hardware.threads)
     else:
         run = torch_run(design, initial_weights, plan, hardware.device)
@@ -78,14 +84,28 @@ class _KernelRun:
     def records(self, first_step: int) -> Iterator[GradientRecord]:
         """Train from ``first_step`` to the end."""
         rates, b, threads = self._plan.learning_rates, self._plan.batch_size, self._threads
-        chunk = max(1, CHUNK_BYTES // (2 * 8 * self._replicas.weights.size))
+        in_epochs = self._plan.sampling in IN_EPOCHS
+        chunk = max(1, CHUNK_BYTES // ((2 + in_epochs) * 8 * self._replicas.weights.size))
         starts = range(first_step, len(rates), chunk)
         with ThreadPoolExecutor(threads) as pool:
             for start in progress(starts, len(starts), f"b = {b}: chunks of {chunk} steps"):
                 some = rates[start : start + chunk]
-                stochastic, full, conditional = advance(
-                    self._design, b, some, self._replicas, pool, threads
-                )
+                if in_epochs:
+                    once = self._plan.sampling == "shuffled_once"
+                    stochastic, full, mean, conditional = advance_in_epochs(
+                        self._design,
+                        EpochSteps(start, some, b, once),
+                        self._replicas,
+                        pool,
+                        threads,
+                    )
+                    means = {ALL: vector_moments(mean).sq_deviations}
+                else:
+                    replace = self._plan.sampling == "with_replacement"
+                    stochastic, full, conditional = advance(
+                        self._design, b, some, self._replicas, pool, threads, replace
+                    )
+                    means = {}
                 yield GradientRecord(
                     np.arange(start, start + len(some)),
                     {
@@ -94,6 +114,7 @@ class _KernelRun:
                     },
                     np.isfinite(np.einsum("trp,trp->tr", stochastic, stochastic)),
                     {ALL: conditional},
+                    means,
                 )
 
     def state(self) -> dict[str, Any]:
@@ -113,16 +134,19 @@ def torch_run(
     import torch
 
     from pipeline_lib.models.linear_regression.replicas import LinearReplicas
-    from pipeline_lib.sampling.subsets import without_replacement
+    from pipeline_lib.sampling.subsets import ExampleDraws
     from pipeline_lib.training.loop import TorchRun
+    from pipeline_lib.training.update import Update
 
     generator = torch.Generator(device).manual_seed(torch_seed(plan.stream))
     weights = torch.as_tensor(initial_weights, device=device)
     n, b, n_replicas = len(design.target), plan.batch_size, plan.n_replicas
+    stack = LinearReplicas(design, weights, n_replicas, plan.sampling)
     return TorchRun(
-        LinearReplicas(design, weights, n_replicas),
-        lambda: without_replacement(n, b, n_replicas, generator),
+        stack,
+        ExampleDraws(n, b, n_replicas, plan.sampling, generator),
         generator,
         b,
         plan.learning_rates.tolist(),
+        update=Update(stack.parameters, plan.optimizer, plan.clipping),
     )

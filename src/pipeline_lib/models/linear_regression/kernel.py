@@ -84,6 +84,25 @@ def swap_in_batch(order: Any, size: int, s0: Any, s1: Any, s2: Any, s3: Any) -> 
     return s0, s1, s2, s3
 
 
+@njit(inline="always")
+def draw_with_replacement(drawn: Any, n: int, s0: Any, s1: Any, s2: Any, s3: Any) -> Any:
+    """Fill ``drawn`` with independent uniform examples of n, in place.
+
+    Returns the next state of the generator.
+    """
+    bound = np.uint64(n)
+    for i in range(drawn.shape[0]):
+        word, s0, s1, s2, s3 = next_uint64(s0, s1, s2, s3)
+        product = (word & _LOW_32) * bound
+        if (product & _LOW_32) < bound:
+            threshold = (_TWO_TO_32 - bound) % bound
+            while (product & _LOW_32) < threshold:
+                word, s0, s1, s2, s3 = next_uint64(s0, s1, s2, s3)
+                product = (word & _LOW_32) * bound
+        drawn[i] = np.int64(product >> _32)
+    return s0, s1, s2, s3
+
+
 @njit(nogil=True, cache=True)
 def draw_batches(order: Any, states: Any, batches: Any) -> None:
     """Fill ``batches`` (T, R, b) with mini-batches of each replica, without replacement.
@@ -134,7 +153,8 @@ def _advance(
     gradient_map: Any,
     dispersion_root: Any,
     batch_size: int,
-    c_b: float,
+    with_replacement: bool,
+    factor: float,
     learning_rates: Any,
     weights: Any,
     orders: Any,
@@ -146,8 +166,9 @@ def _advance(
     n, p = features.shape
     # Beyond n/2 it is cheaper to draw the examples left out and subtract them from the full sum;
     # the complement of a uniform subset is a uniform subset.
-    draws = min(batch_size, n - batch_size)
-    complement = batch_size > n - batch_size
+    complement = batch_size > n - batch_size and not with_replacement
+    draws = n - batch_size if complement else batch_size
+    drawn = np.empty(batch_size, np.int32)
     mean_gradient = np.empty(p)
     batch_sum = np.empty(p)
     for r in range(weights.shape[0]):
@@ -167,11 +188,16 @@ def _advance(
                 for j in range(p):
                     entry += dispersion_root[k, j] * w[j]
                 spread += entry * entry
-            conditional[t, r] = c_b * spread
+            conditional[t, r] = factor * spread
 
-            s0, s1, s2, s3 = swap_in_batch(order, draws, s0, s1, s2, s3)
+            if with_replacement:
+                chosen = drawn
+                s0, s1, s2, s3 = draw_with_replacement(drawn, n, s0, s1, s2, s3)
+            else:
+                chosen = order
+                s0, s1, s2, s3 = swap_in_batch(order, draws, s0, s1, s2, s3)
             for i in range(draws):
-                example = order[i]
+                example = chosen[i]
                 residual = -target[example]
                 for k in range(p):
                     residual += features[example, k] * w[k]
@@ -196,16 +222,19 @@ def advance(
     state: KernelState,
     pool: ThreadPoolExecutor,
     threads: int,
+    with_replacement: bool = False,
 ) -> tuple[Floats, Floats, Floats]:
     """Run ``len(learning_rates)`` iterations of every replica; ``state`` moves on in place.
 
-    Mini-batches are uniform without replacement, drawn afresh each iteration. Returns the
-    stochastic gradients (T, R, p), the full gradients (T, R, p), both at the weights before each
-    update and of the mean loss, and the conditional variances ``var(g_t | F_t)`` (T, R) of Lemma 1.
+    Mini-batches are uniform, drawn afresh each iteration, without replacement or with it. Returns
+    the stochastic gradients (T, R, p), the full gradients (T, R, p), both at the weights before
+    each update and of the mean loss, and the conditional variances ``var(g_t | F_t)`` (T, R) of
+    Lemma 1, which has 1/b for c_b with replacement.
     Replicas are independent, so the number of threads does not change any value.
     """
     n_replicas, p = state.weights.shape
-    c_b = float(batch_factor(batch_size, len(design.target)))
+    n = len(design.target)
+    factor = 1 / batch_size if with_replacement else float(batch_factor(batch_size, n))
     n_steps = len(learning_rates)
     stochastic = np.empty((n_steps, n_replicas, p))
     full = np.empty((n_steps, n_replicas, p))
@@ -220,7 +249,8 @@ def advance(
             design.gradient_map,
             design.dispersion_root,
             batch_size,
-            c_b,
+            with_replacement,
+            factor,
             learning_rates,
             state.weights[part],
             state.orders[part],
@@ -232,3 +262,129 @@ def advance(
 
     list(pool.map(run, edges[:-1].tolist(), edges[1:].tolist()))
     return stochastic, full, conditional
+
+
+@njit(nogil=True, cache=True)
+def _advance_in_epochs(
+    features: Any,
+    target: Any,
+    gradient_map: Any,
+    batch_size: int,
+    shuffled_once: bool,
+    first_step: int,
+    learning_rates: Any,
+    weights: Any,
+    orders: Any,
+    generators: Any,
+    stochastic: Any,
+    full: Any,
+    mean: Any,
+    conditional: Any,
+) -> None:
+    n, p = features.shape
+    steps_per_epoch = n // batch_size
+    residuals = np.empty(n)
+    for r in range(weights.shape[0]):
+        s0, s1, s2, s3 = generators[r, 0], generators[r, 1], generators[r, 2], generators[r, 3]
+        w = weights[r]
+        order = orders[r]
+        for t in range(learning_rates.shape[0]):
+            step = first_step + t
+            place = step % steps_per_epoch
+            if place == 0 and (step == 0 or not shuffled_once):
+                s0, s1, s2, s3 = swap_in_batch(order, n, s0, s1, s2, s3)
+            begin = place * batch_size
+            # What the mini-batch is a uniform subset of, given all steps before.
+            end = begin + batch_size if shuffled_once and step >= steps_per_epoch else n
+            m = end - begin
+            g, left = stochastic[t, r], mean[t, r]
+            for k in range(p):
+                left[k] = 0.0
+            for i in range(begin, end):
+                example = order[i]
+                residual = -target[example]
+                for k in range(p):
+                    residual += features[example, k] * w[k]
+                residuals[i] = residual
+                for k in range(p):
+                    left[k] += features[example, k] * residual
+                if i == begin + batch_size - 1:
+                    for k in range(p):
+                        g[k] = left[k] / batch_size
+            for k in range(p):
+                left[k] /= m
+            spread = 0.0
+            if m > batch_size:
+                for i in range(begin, end):
+                    for k in range(p):
+                        deviation = features[order[i], k] * residuals[i] - left[k]
+                        spread += deviation * deviation
+                spread *= (m - batch_size) / (batch_size * (m - 1.0) * m)
+            conditional[t, r] = spread
+            for j in range(p):
+                full[t, r, j] = gradient_map[p, j]
+            for k in range(p):
+                for j in range(p):
+                    full[t, r, j] += gradient_map[k, j] * w[k]
+            for k in range(p):
+                w[k] -= learning_rates[t] * g[k]
+        generators[r, 0], generators[r, 1] = s0, s1
+        generators[r, 2], generators[r, 3] = s2, s3
+
+
+@dataclass(frozen=True)
+class EpochSteps:
+    """Consecutive steps in epochs of ``n // batch_size`` mini-batches, one a learning rate.
+
+    An epoch is the beginning of a new order of the examples; if they are shuffled once, of that of
+    the first epoch.
+    """
+
+    first_step: int
+    learning_rates: Floats
+    batch_size: int
+    shuffled_once: bool
+
+
+def advance_in_epochs(
+    design: RegressionDesign,
+    steps: EpochSteps,
+    state: KernelState,
+    pool: ThreadPoolExecutor,
+    threads: int,
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Make ``steps`` with every replica; ``state`` moves on in place.
+
+    Returns the stochastic gradients (T, R, p), the full gradients (T, R, p), and of g_t given all
+    steps before the mean (T, R, p) and the variance (T, R). With U the m examples that the epoch
+    has left, the mean is the gradient over U, and the variance ``c_{b,m} (1/m) sum_U |grad L_i -
+    grad L_U|^2`` with ``c_{b,m} = (m - b) / (b (m - 1))`` (Lemma 1 on U). In later epochs of
+    examples that are shuffled once the mini-batch itself is U.
+    """
+    n_replicas, p = state.weights.shape
+    n_steps = len(steps.learning_rates)
+    stochastic, full, mean = (np.empty((n_steps, n_replicas, p)) for _ in range(3))
+    conditional = np.empty((n_steps, n_replicas))
+    edges = np.linspace(0, n_replicas, max(1, min(threads, n_replicas)) + 1).astype(int)
+
+    def run(low: int, high: int) -> None:
+        part = slice(low, high)
+        _advance_in_epochs(
+            design.features,
+            design.target,
+            design.gradient_map,
+            steps.batch_size,
+            steps.shuffled_once,
+            steps.first_step,
+            steps.learning_rates,
+            state.weights[part],
+            state.orders[part],
+            state.generators[part],
+            stochastic[:, part],
+            full[:, part],
+            mean[:, part],
+            conditional[:, part],
+        )
+
+    list(pool.map(run, edges[:-1].tolist(), edges[1:].tolist()))
+    return stochastic, full, mean, conditional

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.models.linear_regression.design import RegressionDesign
+from pipeline_lib.sampling.names import Sampling
+from pipeline_lib.sampling.subsets import ExampleBatch
 from pipeline_lib.theory.linear_regression import batch_factor
 
 
@@ -14,9 +16,16 @@ class LinearReplicas:
         design: the data, n examples with p features.
         initial_weights: shape (p,), the same for all ``n_replicas`` replicas; its device and
             precision are used.
+        sampling: how mini-batches are drawn, which decides their variance given the weights.
     """
 
-    def __init__(self, design: RegressionDesign, initial_weights: Tensor, n_replicas: int) -> None:
+    def __init__(
+        self,
+        design: RegressionDesign,
+        initial_weights: Tensor,
+        n_replicas: int,
+        sampling: Sampling = "fresh",
+    ) -> None:
         dtype, device = initial_weights.dtype, initial_weights.device
         self.features, self.target, self.gradient_map, self.dispersion_root = (
             torch.as_tensor(array, dtype=dtype, device=device)
@@ -28,13 +37,19 @@ class LinearReplicas:
             )
         )
         self.parameters = {"weights": initial_weights.repeat(n_replicas, 1)}
+        self._sampling = sampling
 
-    def gradients(self, batch: Tensor) -> dict[str, Tensor]:
-        """Stochastic gradients (R, p); ``batch`` holds each replica's example indices, (R, b)."""
-        chosen = self.features[batch]
+    def gradients(self, batch: ExampleBatch) -> dict[str, Tensor]:
+        """Stochastic gradients (R, p)."""
+        chosen, residual = self._residuals(batch.chosen)
+        return {"weights": torch.einsum("rbp,rb->rp", chosen, residual) / batch.chosen.shape[1]}
+
+    def _residuals(self, examples: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (R, m, p) and residuals (R, m) of ``examples`` (R, m)."""
+        chosen = self.features[examples]
         residual = torch.einsum("rbp,rp->rb", chosen, self.parameters["weights"])
-        residual -= self.target[batch]
-        return {"weights": torch.einsum("rbp,rb->rp", chosen, residual) / batch.shape[1]}
+        residual -= self.target[examples]
+        return chosen, residual
 
     def _extended(self) -> Tensor:
         weights = self.parameters["weights"]
@@ -45,7 +60,32 @@ class LinearReplicas:
         return {"weights": self._extended() @ self.gradient_map}
 
     def conditional_variance(self, batch_size: int) -> dict[str, Tensor]:
-        """Lemma 1: ``c_b ((1/n) sum_i |grad L_i|^2 - |grad L|^2)``, (R,), without replacement."""
+        """Lemma 1: ``c_b ((1/n) sum_i |grad L_i|^2 - |grad L|^2)``, (R,).
+
+        With replacement 1/b stands for c_b.
+        """
         c_b = float(batch_factor(batch_size, len(self.target)))
+        if self._sampling == "with_replacement":
+            c_b = 1 / batch_size
         spread = (self._extended() @ self.dispersion_root.T).square().sum(dim=1)
         return {"weights": c_b * spread}
+
+    def conditional_from_batch(
+        self, batch: ExampleBatch
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        """Of g_t, given all steps before, the variance (R,) and the mean (R, p) in epochs.
+
+        Lemma 1 on the m examples that the epoch has left. Afresh the mean is the full gradient:
+        None.
+        """
+        if batch.left is None:
+            return None
+        b, m = batch.chosen.shape[1], batch.left.shape[1]
+        left, residual = self._residuals(batch.left)
+        of_examples = left * residual[:, :, None]
+        mean = of_examples.mean(dim=1)
+        if m == b:
+            return {"weights": torch.zeros_like(mean[:, 0])}, {"weights": mean}
+        factor = (m - b) / (b * (m - 1))
+        spread = (of_examples - mean[:, None]).square().sum(dim=(1, 2)) / m
+        return {"weights": factor * spread}, {"weights": mean}

@@ -8,10 +8,12 @@ from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.artifacts.files import read_provenance
 from pipeline_lib.data.admissions import Feature
+from pipeline_lib.sampling.names import IN_EPOCHS, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.cost import BlockCost, Speed
 from pipeline_lib.study.experiment import Experiment, IterationExperiment, check_batch_sizes
 from pipeline_lib.study.model import Model, TrainingData, Weights
+from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import UNIQUE, EachOnce, section
 
 # Examples at the canonical source; a smaller stand-in is noticed when the data is there, and batch
@@ -30,6 +32,15 @@ class LinearRegression(Model):
     """Features to use: `all` seven, or a list of some."""
 
     in_epochs: ClassVar[bool] = False
+    samplings: ClassVar[tuple[Sampling, ...]] = (
+        "fresh",
+        "with_replacement",
+        "epochs",
+        "shuffled_once",
+    )
+    optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
+    clips: ClassVar[bool] = True
+    exact: ClassVar[str] = "plain SGD on mini-batches drawn `fresh` or `with_replacement`"
     weights_depend_on: ClassVar[tuple[str, ...]] = ("features",)
     may_have: ClassVar[tuple[str, ...]] = ("polynomial",)
     # About half of what a core of an AMD EPYC server gave at the paper's shapes in short runs, as
@@ -44,6 +55,13 @@ class LinearRegression(Model):
     def check(self, where: str, experiment: Experiment) -> None:
         rows = ROWS[self.dataset]
         check_batch_sizes(where, experiment.batch_sizes, rows, f"rows of {self.dataset}")
+
+    def uncovered(self, experiment: Experiment) -> str | None:
+        if experiment.sampled in IN_EPOCHS:
+            return "mini-batches in epochs have no exact theory"
+        if not experiment.is_plain:
+            return "the exact theory is that of plain SGD"
+        return None
 
     def sources(self, experiment: str) -> Mapping[str, str]:
         return {"data": f"data/{self.dataset}.parquet"}
@@ -93,6 +111,7 @@ class LinearRegression(Model):
 
         return block_cost(self, experiment, batch_size)
 
-    def backend(self, device: str) -> str:
-        # On the CPU the compiled kernel is far faster than torch; the GPU needs torch.
-        return "numba cpu" if device == "cpu" else f"torch {device}"
+    def backend(self, experiment: Experiment, device: str) -> str:
+        # On the CPU the compiled kernel is far faster than torch, but it knows plain SGD alone.
+        fused = device == "cpu" and experiment.is_plain
+        return "numba cpu" if fused else f"torch {device}"

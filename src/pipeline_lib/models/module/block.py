@@ -1,113 +1,77 @@
-"""One training block of any torch module on labelled examples, in epochs, by SGD or Adam."""
+"""One training block of any torch module on labelled examples, in epochs."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
+from pipeline_lib.imports import one_line
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.study.block import CPU, Hardware
-from pipeline_lib.study.settings import Optimizer
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
+from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.labelled import Examples, GivenBatch
 from pipeline_lib.training.memory import most_that_fit
-from pipeline_lib.training.module_stack import Loss, ModuleReplicas
-from pipeline_lib.training.optim import AdamW
-from pipeline_lib.training.sgd_epochs import epoch_block
+from pipeline_lib.training.module_stack import ModuleReplicas
+from pipeline_lib.training.module_state import copy_of
+from pipeline_lib.training.objective import (
+    COUPLED,
+    MEAN,
+    Loss,
+    LossKind,
+    Objective,
+    call_arguments,
+    scores_of,
+)
+from pipeline_lib.training.trees import Tree, copied, leaves, mapped, n_rows, on_device, rows
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 100  # examples evaluated at once, or b of them if that is more
 
 
-@dataclass(frozen=True)
-class _How:
-    """Whether all replicas are trained at once, and whether by Adam."""
-
-    vectorised: bool
-    adam: bool
-
-
-class AdamReplicas(ModuleReplicas):
-    """`ModuleReplicas` under Adam (Kingma & Ba, 2015) with betas 0.9 and 0.999."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        loss: Loss,
-        n_replicas: int,
-        device: torch.device | str | None = None,
-        vectorised: bool = True,
-        epsilon: float = 1e-8,
-    ) -> None:
-        super().__init__(module, loss, n_replicas, device, vectorised)
-        self._adam = AdamW(self.parameters, eps=epsilon)
-
-    def update(self, gradients: Mapping[str, Tensor], learning_rate: float) -> None:
-        """One step of Adam with these gradients, (R, *shape) a parameter."""
-        self._adam.step(gradients, learning_rate)
-
-    def state(self) -> dict[str, Any]:
-        """Adam's moments, and the state of random layers."""
-        return super().state() | {"adam": self._adam.state()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        super().restore(state)
-        self._adam.restore(state["adam"])
-
-
-def chunk_of(batch_size: int) -> int:
-    """Examples evaluated at once."""
-    return max(_CHUNK, batch_size)
+def chunk_of(batch_size: int, kind: LossKind = MEAN) -> int:
+    """Examples evaluated at once: those of a mini-batch if they are coupled."""
+    return batch_size if kind == COUPLED else max(_CHUNK, batch_size)
 
 
 def module_block(
     module: nn.Module,
-    loss: Loss,
+    loss: Loss | Objective,
     sets: Mapping[str, Examples],
     plan: EpochPlan,
-    optimizer: Optimizer | None = None,
     hardware: Hardware = CPU,
     checkpoint: Checkpoint | None = None,
 ) -> BlockTables:
     """Train the runs of ``plan`` from the weights of ``module``, as many at once as fit the memory.
 
     Args:
-        module, loss: those of `pipeline_lib.training.module_stack.ModuleReplicas`.
-        sets: inputs (n, ...) and targets (n, ...) by split; ``training`` is trained on and, as all
-            others, evaluated after the epochs that ``plan`` names.
+        module, loss: those of `pipeline_lib.training.module_stack.ModuleReplicas`. The loss of an
+            objective has its own tensors on the device of ``hardware``.
+        sets: arrays of inputs (n, ...) and targets (n, ...) by split; ``training`` is trained on
+            and, as all others, evaluated after the epochs that ``plan`` names.
         plan: its stream also seeds random layers. Draws of the latter depend on how many replicas
             are trained at once.
-        optimizer: plain SGD if None.
         hardware: its threads are those of torch's operations on CPU. Apart from rounding no value
             depends on them.
-        checkpoint: as of `pipeline_lib.training.sgd_epochs.epoch_block`. Random layers go on bit
+        checkpoint: as of `pipeline_lib.training.epochs.epoch_block`. Random layers go on bit
             for bit where they draw from torch's own generators.
 
     The loss is the mean over a mini-batch, its gradient the recorded one, whatever the optimiser.
     Raises ConfigError if not even two replicas fit the memory.
     """
     device = hardware.device
-    how = _How(
-        vectorised=can_vectorise(module, loss, sets["training"], device),
-        adam=optimizer is not None and optimizer.kind == "adam",
-    )
-    size = _bytes_of(module, loss, sets, plan, how)
+    vectorised = can_vectorise(module, loss, sets["training"], device, plan.batch_size)
+    function = loss.loss if isinstance(loss, Objective) else loss
+    size = _bytes_of(module, function, sets, plan, vectorised)
     at_once = most_that_fit(size, plan.n_replicas, device, f"b = {plan.batch_size}")
 
-    def stack(replicas: int) -> ModuleReplicas:
-        if optimizer is not None and how.adam:
-            return AdamReplicas(module, loss, replicas, device, how.vectorised, optimizer.epsilon)
-        return ModuleReplicas(module, loss, replicas, device, how.vectorised)
+    def stack(replicas: range) -> ModuleReplicas:
+        return ModuleReplicas(module, loss, len(replicas), device, vectorised)
 
     data = EpochData.on(device, *sets["training"], sets)
     with _threads(hardware.threads), _own_random_state(device):
@@ -115,25 +79,53 @@ def module_block(
         return epoch_block(stack, data, plan, at_once, checkpoint)
 
 
-def can_vectorise(module: nn.Module, loss: Loss, examples: Examples, device: str = "cpu") -> bool:
-    """Whether torch.func takes the gradients of two replicas of ``module`` at once.
+def can_vectorise(
+    module: nn.Module,
+    loss: Loss | Objective,
+    examples: Examples,
+    device: str = "cpu",
+    batch_size: int = 2,
+) -> bool:
+    """Whether torch.func takes gradients and losses of two replicas of ``module`` at once, rightly.
 
-    Not every module can be vectorised: branches that depend on the data are one reason. The log
-    says so.
+    Not every module can be vectorised: branches that depend on the data are one reason, recurrent
+    layers another. What comes out is compared with one replica after the other, unless random
+    layers draw. The log says why replicas are trained one after the other.
     """
-    x, y = (torch.as_tensor(part[:2], device=device) for part in examples)
-    stack = ModuleReplicas(module, loss, 2, device)
-    try:
-        with _own_random_state(device):
-            stack.gradients(GivenBatch(torch.stack([x, x]), torch.stack([y, y])))
-    except (RuntimeError, NotImplementedError) as error:
-        first = str(error).split("\n")[0]
-        log.warning("replicas are trained one after the other: torch.func says %s", first)
+    x, y = (on_device(rows(part, slice(batch_size)), device) for part in examples)
+
+    def numbers(vectorised: bool, seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        # A copy each time: a module may write into its inputs.
+        batch = GivenBatch(*(mapped(lambda one: torch.stack([one, one]), part) for part in (x, y)))
+        stack = ModuleReplicas(module, loss, 2, device, vectorised)
+        gradients = stack.gradients(batch)
+        evaluation = stack.evaluate(x, y, batch_size)
+        parts = [evaluation.loss, *(gradient.double() for gradient in gradients.values())]
+        return torch.cat([part.flatten() for part in parts])
+
+    with _own_random_state(device):
+        try:
+            at_once = numbers(vectorised=True, seed=0)
+        except Exception as error:
+            log.warning(
+                "replicas are trained one after the other: torch.func says %.150s", one_line(error)
+            )
+            return False
+        in_turn, again = (numbers(vectorised=False, seed=seed) for seed in (0, 1))
+    largest = in_turn.abs().max()
+    is_random = not torch.allclose(in_turn, again, rtol=1e-3, atol=1e-3 * float(largest))
+    if is_random or not in_turn.isfinite().all():
+        return True
+    if not torch.allclose(at_once, in_turn, rtol=1e-3, atol=1e-3 * float(largest)):
+        log.warning(
+            "replicas are trained one after the other: torch.func gives other gradients or losses"
+        )
         return False
     return True
 
 
-def bytes_kept(module: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> int:
+def bytes_kept(module: nn.Module, loss: Loss, x: Tree, y: Tree) -> int:
     """Bytes that one replica's forward pass on a batch keeps for its gradient, weights left out."""
     weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
     kept: dict[int, int] = {}
@@ -144,31 +136,34 @@ def bytes_kept(module: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
+    dtype = next(p.dtype.to_real() for p in module.parameters())
+    places, names = call_arguments(copied(x), dtype)
     # A loss without a graph, as that of constant outputs, keeps nothing.
     with (
         torch.random.fork_rng(devices=[]),
         torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor),
     ):
-        loss(module(x), y)
+        loss(scores_of(module(*places, **names)), copied(y))
     return sum(kept.values())
 
 
 def _bytes_of(
-    module: nn.Module, loss: Loss, sets: Mapping[str, Examples], plan: EpochPlan, how: _How
+    module: nn.Module, loss: Loss, sets: Mapping[str, Examples], plan: EpochPlan, vectorised: bool
 ) -> Callable[[int], int]:
     """How many bytes that many replicas take.
 
-    A replica has its weights, their gradient and two temporaries of it, Adam's two moments and its
-    order of the examples; its batch and twice what a forward pass keeps, or that of an evaluation.
+    A replica has its weights, their gradient and two temporaries of it, what its optimiser keeps
+    and its order of the examples; its batch and twice what a forward pass keeps, or that of an
+    evaluation.
     """
-    x, y = (part[: plan.batch_size] for part in sets["training"])
+    x, y = (on_device(rows(part, slice(plan.batch_size)), "cpu") for part in sets["training"])
     examples = sum(_bytes(part) for of_split in sets.values() for part in of_split)
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
-    kept = bytes_kept(module, loss, torch.as_tensor(x), torch.as_tensor(y))
+    kept = bytes_kept(copy_of(module), loss, x, y)
     batch = _bytes(x) + _bytes(y) + 2 * kept * max(1, -(-plan.chunk // plan.batch_size))
-    each = weights * (6 if how.adam else 4) + 8 * len(sets["training"][0])
+    each = weights * (4 + plan.optimizer.kept) + 8 * n_rows(sets["training"][1])
     shared = examples
-    if how.vectorised:
+    if vectorised:
         each += batch
     else:
         shared += batch
@@ -189,5 +184,5 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _bytes(array: NDArray[np.generic]) -> int:
-    return int(array.nbytes)
+def _bytes(tree: Tree) -> int:
+    return sum(int(part.nbytes) for part in leaves(tree))

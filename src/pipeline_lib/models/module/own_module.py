@@ -1,27 +1,24 @@
-"""A module, a loss and a data set of the user's own: made, and checked before anything is trained.
+"""A module of the user's own: made under a seed, with the weights that all runs start from."""
 
-What can be checked early is: every message is one line that names the thing and what is allowed.
-"""
-
-import hashlib
-import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.func import replace_all_batch_norm_modules_
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from pipeline_lib.errors import ConfigError
-from pipeline_lib.imports import one_line
-from pipeline_lib.seeding import seed_sequence, torch_seed
-from pipeline_lib.training.labelled import Examples, GivenBatch
-from pipeline_lib.training.module_stack import Loss, ModuleReplicas
+from pipeline_lib.models.module.own_code import called, seeded
+from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.training.module_state import evaluation_mode
+from pipeline_lib.training.objective import call_arguments
+from pipeline_lib.training.trees import Tree, mapped, rows
 
-SPLITS = ("training", "validation")
-_AT_ONCE = 500  # examples that are tried at once
-_PAIR = "((x, y) for training, (x, y) for validation), arrays or tensors with equal lengths"
+BatchNorm = Literal["batch_statistics", "frozen"]
 
 
 def make_module(
@@ -30,156 +27,120 @@ def make_module(
     dtype: str,
     seed: int,
     init: int,
+    x: Tree = None,
+    batch_norm: BatchNorm | None = None,
 ) -> nn.Module:
-    """The module with initial weights number ``init``, in training mode.
+    """The module with initial weights number ``init``; its parts keep the mode they are made in.
 
-    The draw depends on ``seed`` and ``init`` alone, if it is made from torch's random numbers on
-    CPU. Torch's own random state is left as it was. Raises ConfigError if ``make_model`` fails or
-    makes no module, or one without parameters to train.
+    The draw depends on ``seed`` and ``init`` alone, if it is made from the global generators of
+    torch (on CPU), NumPy or Python, whose state is left as it was. Parameters whose shape depends
+    on the inputs are drawn at the first two of the examples ``x``.
+
+    Real numbers become ``dtype`` and complex ones of twice its size. ``batch_norm`` makes batch
+    normalisations use the ``batch_statistics`` always, or the ``frozen`` ones that they are made
+    with. A model of Hugging Face's transformers may be a class with the argument ``config``, the
+    arguments of its configuration.
+
+    Raises ConfigError if ``make_model`` fails or makes no module, or one without parameters to
+    train.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed_sequence(seed, "initial_weights", init, "module")))
-        try:
-            module = make_model(**arguments)
-        except Exception as error:
-            raise ConfigError(f"make_model: calling it fails: {one_line(error)}") from error
-    if not isinstance(module, nn.Module):
-        raise ConfigError(
-            f"make_model: it returns type {type(module).__name__}; allowed is a torch.nn.Module"
-        )
+
+    def make() -> object:
+        config_class = getattr(make_model, "config_class", None)
+        if config_class is not None and set(arguments) == {"config"}:
+            return make_model(config_class(**arguments["config"]))
+        return make_model(**arguments)
+
+    with seeded(seed_sequence(seed, "initial_weights", init, "module")):
+        module = called("make_model", make)
+        if not isinstance(module, nn.Module):
+            raise ConfigError(
+                f"make_model: it returns type {type(module).__name__}; allowed is a torch.nn.Module"
+            )
+        if x is not None and any(is_lazy(p) for p in module.parameters()):
+            _draw_at(module, x)
     if not any(p.requires_grad for p in module.parameters()):
         raise ConfigError("make_model: the module has no parameter to train; it needs one")
-    return module.to(getattr(torch, dtype)).train()
+    real: torch.dtype = getattr(torch, dtype)
+    module._apply(lambda tensor: _cast(tensor, real))  # type: ignore[no-untyped-call]
+    if batch_norm == "batch_statistics":
+        replace_all_batch_norm_modules_(module)
+    if batch_norm == "frozen":
+        for part in module.modules():
+            if isinstance(part, _BatchNorm):
+                part.eval()
+    return module
 
 
-def load_sets(
-    make_dataset: Callable[..., Any], arguments: Mapping[str, Any], dtype: str
-) -> dict[str, Examples]:
-    """Examples x (n, ...) and targets y (n, ...) by split, ``training`` and ``validation``.
-
-    Numbers with a fraction become ``dtype``, whole ones int64. Raises ConfigError if
-    ``make_dataset`` fails or returns something else.
-    """
-    try:
-        (train_x, train_y), (valid_x, valid_y) = make_dataset(**arguments)
-        arrays = [_array(part, dtype) for part in (train_x, train_y, valid_x, valid_y)]
-    except Exception as error:
-        raise ConfigError(f"dataset: {one_line(error)}; it is to return {_PAIR}") from error
-    sets = {"training": (arrays[0], arrays[1]), "validation": (arrays[2], arrays[3])}
-    for split, (x, y) in sets.items():
-        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
+def same_module(one: nn.Module, two: nn.Module) -> None:
+    """ConfigError unless both, of two calls under one seed, have the same weights and buffers."""
+    first, second = one.state_dict(), two.state_dict()
+    for name in {**first, **second}:
+        if name not in first or name not in second or not _equal(first[name], second[name]):
             raise ConfigError(
-                f"dataset: {split} has x of shape {x.shape} and y of shape {y.shape}; "
-                f"it is to return {_PAIR}"
+                f"make_model: two calls under the same seed give another {name!r}; it is to draw "
+                "from torch's, NumPy's or Python's global generators, which are seeded before each "
+                "call, or from one that it seeds itself"
             )
-    return sets
 
 
 def weights_of(module: nn.Module) -> dict[str, NDArray[Any]]:
-    """Parameters and buffers by name, as `pipeline_lib.models.initial_weights` stores them."""
-    return {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    """Parameters and buffers by name, as files store them; complex ones as pairs of real ones."""
+    return {name: _real(tensor).numpy() for name, tensor in _tensors(module).items()}
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, NDArray[Any]]) -> None:
     """Give ``module`` what `weights_of` took; ConfigError if names or shapes are not its own."""
-    try:
-        module.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    except RuntimeError as error:
+    own = _tensors(module)
+    given = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
+    wrong = sorted(
+        name
+        for name in {**own, **given}
+        if name not in own or name not in given or _real(own[name]).shape != given[name].shape
+    )
+    if wrong:
         raise ConfigError(
             "make_model: the module does not take the initial weights that it was drawn with: "
-            f"{' '.join(str(error).split())}; it is to be the same at every call"
-        ) from error
-
-
-def sets_digest(sets: Mapping[str, Examples]) -> str:
-    """SHA-256 of all examples: two data sets that agree in it are the same."""
-    total = hashlib.sha256()
-    for split in SPLITS:
-        for array in sets[split]:
-            total.update(f"{split} {array.dtype} {array.shape}".encode())
-            total.update(np.ascontiguousarray(array).tobytes())
-    return total.hexdigest()
-
-
-def check_fit(
-    module: nn.Module, loss: Loss, sets: Mapping[str, Examples], largest_batch: int
-) -> None:
-    """ConfigError unless ``module``, ``loss`` and every example of ``sets`` fit together.
-
-    That is: the module takes the inputs, keeps no state in training, and the loss is the finite
-    mean over examples of its outputs and the targets; no batch is larger than the training set.
-    """
-    n = len(sets["training"][0])
-    if largest_batch > n:
-        raise ConfigError(
-            f"batch_sizes: {largest_batch} is above the {n} training examples of the dataset; "
-            f"allowed: 1 to {n}"
+            f"{', '.join(wrong)} differ; it is to be the same at every call"
         )
-    x, y = (torch.as_tensor(part[: min(n, 8)]) for part in sets["training"])
-    outputs = _outputs(module, x)  # before the loss is judged by them
-    _value(loss, outputs, y)
-    ModuleReplicas(module, loss, 1, sample=GivenBatch(x[None], y[None]))
-    was_training = module.training
-    try:
-        module.eval()
-        for split in SPLITS:
-            parts = (torch.split(torch.as_tensor(part), _AT_ONCE) for part in sets[split])
-            for inputs, targets in zip(*parts, strict=True):
-                value = _value(loss, _outputs(module, inputs), targets)
-                if not value.isfinite():
-                    raise ConfigError(
-                        f"loss: {float(value)} on {split} examples at the initial weights; "
-                        "allowed is a finite number"
-                    )
-    finally:
-        module.train(was_training)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(torch.view_as_complex(given[name]) if tensor.is_complex() else given[name])
 
 
-@torch.no_grad()
-def _outputs(module: nn.Module, x: Tensor) -> Tensor:
-    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    try:
-        with torch.random.fork_rng(devices=[]):
-            outputs = module(x)
-    except Exception as error:
-        raise ConfigError(
-            f"make_model: the module does not take inputs {_shape(x)}: {one_line(error)}"
-        ) from error
-    finally:
-        for name, buffer in module.named_buffers():
-            buffer.copy_(before[name])
-    if not isinstance(outputs, Tensor):
-        raise ConfigError(
-            f"make_model: the module returns type {type(outputs).__name__}; allowed is one tensor"
-        )
-    return outputs
+def _draw_at(module: nn.Module, x: Tree) -> None:
+    first = mapped(
+        lambda part: part.float() if part.is_floating_point() else part, rows(x, slice(2))
+    )
+    places, names = call_arguments(first, torch.float32)
+
+    def call() -> None:
+        with torch.no_grad(), evaluation_mode(module):
+            module(*places, **names)
+
+    called("make_model: parameters that depend on the inputs", call)
 
 
-def _value(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    fit = f"outputs {_shape(outputs)} and targets {_shape(targets)}"
-    try:
-        with warnings.catch_warnings():
-            # Torch's own losses broadcast sizes that differ, with a warning: never what is meant.
-            warnings.filterwarnings("error", message="Using a target size")
-            value = loss(outputs, targets)
-    except Exception as error:
-        raise ConfigError(f"loss: {fit} do not fit: {one_line(error)}") from error
-    if not isinstance(value, Tensor) or value.shape != ():
-        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ConfigError(
-            f"loss: {fit} give {found}; allowed is one number, the mean over examples, as a tensor"
-        )
-    return value
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """What a state dict holds, each tensor once and without what is no tensor."""
+    return {
+        name: tensor.detach()
+        for name, tensor in module.state_dict().items()
+        if isinstance(tensor, Tensor)
+    }
 
 
-def _array(values: object, dtype: str) -> NDArray[np.generic]:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if array.dtype.kind == "f":
-        return array.astype(dtype)
-    if array.dtype.kind in "iub":
-        return array.astype(np.int64)
-    raise TypeError(f"numbers are of type {array.dtype}")
+def _cast(tensor: Tensor, real: torch.dtype) -> Tensor:
+    if tensor.is_complex():
+        return tensor.to(real.to_complex())
+    return tensor.to(real) if tensor.is_floating_point() else tensor
 
 
-def _shape(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def _equal(one: object, two: object) -> bool:
+    if isinstance(one, Tensor) and isinstance(two, Tensor):
+        return one.shape == two.shape and bool((one == two).logical_or(one != one).all())
+    return True

@@ -1,16 +1,35 @@
 """Modules of the user's own as a kind of model: their settings and what they can do."""
 
+import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
-from pipeline_lib.imports import check_reference, load_object, source_files
+from pipeline_lib.errors import ConfigError
+from pipeline_lib.imports import (
+    check_reference,
+    load_object,
+    named_files,
+    refuse_missing,
+    source_files,
+)
+from pipeline_lib.sampling.names import FINITE, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.experiment import EpochExperiment, Experiment
 from pipeline_lib.study.model import Model, TrainingData, Weights
+from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import Text, section
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pipeline_lib.models.module.own_data import OwnData
+    from pipeline_lib.training.objective import Loss
+
+log = logging.getLogger(__name__)
 
 
 @section
@@ -21,6 +40,8 @@ class Arguments:
     """Arguments of `make_model`."""
     dataset: Mapping[str, Any] | None = None
     """Arguments of `dataset`."""
+    loss: Mapping[str, Any] | None = None
+    """Arguments of `loss`; of a class of modules, those that make it."""
 
 
 @section
@@ -31,13 +52,23 @@ class OwnModule(Model):
     make_model: Text
     """A function or class that makes the `torch.nn.Module`."""
     loss: Text
-    """`loss(outputs, targets)`, the mean over the examples of a batch."""
+    """`loss(outputs, targets)`, one number for a batch, or a class of such modules."""
     dataset: Text
-    """A function that returns `((x, y) for training, (x, y) for validation)`."""
+    """A function that returns `((x, y) for training, (x, y) for validation)`, or two data sets of
+    torch, or a class of these."""
     dtype: Literal["float32", "float64"]
     """Precision of weights and gradients; sums of squares are always float64."""
     arguments: Arguments = Arguments()
-    """Arguments of `make_model` and `dataset`."""
+    """Arguments of `make_model`, `dataset` and `loss`."""
+    metric: Text | None = None
+    """`metric(outputs, targets)`, one number an example, whose mean is the error. Left out, it is
+    the share of wrong labels where outputs are scores of classes or the logit of one."""
+    batch_norm: Literal["batch_statistics", "frozen"] | None = None
+    """What batch normalisation uses: the statistics of the mini-batch always, which couples its
+    examples, or those that it is made with."""
+    depends_on: tuple[Text, ...] = ()
+    """Files and folders beside the configuration file, such as data, whose edit runs the
+    experiment again. Python modules that are imported need not be listed."""
 
     in_epochs: ClassVar[bool] = True
     weights_depend_on: ClassVar[tuple[str, ...]] = (
@@ -46,44 +77,79 @@ class OwnModule(Model):
         "dataset",
         "dtype",
         "arguments",
+        "metric",
+        "batch_norm",
     )
-    optimizers: ClassVar[tuple[str, ...]] = ("sgd", "adam")
+    samplings: ClassVar[tuple[Sampling, ...]] = FINITE
+    optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
+    clips: ClassVar[bool] = True
     needs_scale: ClassVar[bool] = False
     draws_with_own_code: ClassVar[bool] = True
 
     def check(self, where: str, experiment: Experiment) -> None:
-        for key in ("make_model", "loss", "dataset"):
-            check_reference(f"{where}.model.{key}", getattr(self, key))
+        for key, reference in self._references().items():
+            check_reference(f"{where}.model.{key}", reference)
 
     def own_files(self, folders: Iterable[Path]) -> list[Path]:
         folders = list(folders)
-        named = (self.make_model, self.loss, self.dataset)
-        return sorted({path for name in named for path in source_files(name, folders)})
+        for key, reference in self._references().items():
+            refuse_missing(f"config: model.{key}", reference, folders)
+        named = self._references().values()
+        listed = named_files(self.depends_on, folders)
+        return sorted({path for name in named for path in source_files(name, folders)} | {*listed})
 
     def draw_weights(
         self, experiment: Experiment, init: int, sources: Mapping[str, Path]
     ) -> Weights:
-        from pipeline_lib.models.module.own_module import (
-            check_fit,
-            load_sets,
-            make_module,
-            weights_of,
-        )
+        from pipeline_lib.models.module.own_checks import check_fit
+        from pipeline_lib.models.module.own_code import files_read
+        from pipeline_lib.models.module.own_module import same_module, weights_of
 
-        own = {key: self._load(experiment, key) for key in ("make_model", "loss", "dataset")}
-        drawn = experiment.initial_weights
-        arguments = self.arguments.make_model or {}
-        module = make_module(own["make_model"], arguments, self.dtype, drawn.seed, init)
-        sets = load_sets(own["dataset"], self.arguments.dataset or {}, self.dtype)
-        check_fit(module, own["loss"], sets, experiment.batch_sizes[-1])
+        assert isinstance(experiment, EpochExperiment)
+        with files_read() as files:
+            data = self._data(experiment)
+        listed = [Path(name).absolute() for name in self.depends_on]
+        for file in files:
+            if not any(file.is_relative_to(path) for path in listed):
+                log.warning(
+                    "dataset reads %s: its edits run the experiment again only if depends_on "
+                    "lists it",
+                    file,
+                )
+        if self._data(experiment).digest() != data.digest():
+            raise ConfigError(
+                "dataset: two calls under the same seed give other examples; it is to draw from "
+                "torch's, NumPy's or Python's global generators, which are seeded before each "
+                "call, or from one that it seeds itself"
+            )
+        module = self._module(experiment, init, data)
+        same_module(module, self._module(experiment, init, data))
+        objective = check_fit(
+            module,
+            self._loss(experiment),
+            data,
+            experiment.batch_sizes,
+            experiment.last_batch if experiment.sampled == "epochs" else "drop",
+            self._metric(experiment),
+        )
+        log.info("loss: %s", objective.kind)
         return weights_of(module)
 
     def load(self, experiment: Experiment, sources: Mapping[str, Path]) -> TrainingData:
-        from pipeline_lib.models.module.own_module import load_sets, sets_digest
+        from pipeline_lib.models.module.own_data import as_tensors
+        from pipeline_lib.models.module.own_loss import objective_of
 
-        make_dataset = self._load(experiment, "dataset")
-        sets = load_sets(make_dataset, self.arguments.dataset or {}, self.dtype)
-        return TrainingData(sets, self.dataset, sets_digest(sets), len(sets["training"][0]))
+        data = self._data(experiment)
+        objective = objective_of(
+            self._module(experiment, 0, data),
+            self._loss(experiment),
+            as_tensors(data.sets["training"]),
+            self._metric(experiment),
+        )
+        notes: dict[str, Any] = {"loss": objective.kind}
+        if data.names:
+            notes["labels"] = list(data.names)
+        return TrainingData((data, objective), self.dataset, data.digest(), data.n, notes)
 
     def train(
         self,
@@ -93,29 +159,59 @@ class OwnModule(Model):
         checkpoint: Checkpoint | None = None,
     ) -> BlockTables:
         from pipeline_lib.models.module.block import chunk_of, module_block
-        from pipeline_lib.models.module.own_module import load_weights, make_module
+        from pipeline_lib.models.module.own_module import load_weights
         from pipeline_lib.training.epoch_plan import EpochPlan
 
-        experiment, n = block.experiment, len(data.examples["training"][0])
+        experiment = block.experiment
         assert isinstance(experiment, EpochExperiment)
+        examples, objective = data.examples
         # Made again for what is not among the weights, then given the weights that all runs share.
-        module = make_module(
+        module = self._module(experiment, block.init, examples)
+        load_weights(module, weights)
+        objective = dataclasses.replace(
+            objective, loss=self._loss(experiment, block.hardware.device)
+        )
+        return module_block(
+            module,
+            objective,
+            examples.sets,
+            EpochPlan.of(block, examples.n, chunk_of(block.batch_size, objective.kind)),
+            block.hardware,
+            checkpoint,
+        )
+
+    def _references(self) -> dict[str, str]:
+        named = {key: getattr(self, key) for key in ("make_model", "loss", "dataset")}
+        return named if self.metric is None else named | {"metric": self.metric}
+
+    def _data(self, experiment: Experiment) -> "OwnData":
+        from pipeline_lib.models.module.own_data import load_data
+
+        make_dataset = self._load(experiment, "dataset")
+        return load_data(make_dataset, self.arguments.dataset or {}, self.dtype)
+
+    def _module(self, experiment: Experiment, init: int, data: "OwnData") -> "nn.Module":
+        from pipeline_lib.models.module.own_data import as_tensors
+        from pipeline_lib.models.module.own_module import make_module
+
+        return make_module(
             self._load(experiment, "make_model"),
             self.arguments.make_model or {},
             self.dtype,
             experiment.initial_weights.seed,
-            block.init,
+            init,
+            as_tensors(data.sets["training"])[0],
+            self.batch_norm,
         )
-        load_weights(module, weights)
-        return module_block(
-            module,
-            self._load(experiment, "loss"),
-            data.examples,
-            EpochPlan.of(block, n, chunk_of(block.batch_size)),
-            experiment.optimizer,
-            block.hardware,
-            checkpoint,
-        )
+
+    def _loss(self, experiment: Experiment, device: str = "cpu") -> "Loss":
+        from pipeline_lib.models.module.own_loss import make_loss
+
+        loss = self._load(experiment, "loss")
+        return make_loss(loss, self.arguments.loss or {}, self.dtype, device)
+
+    def _metric(self, experiment: Experiment) -> Callable[..., Any] | None:
+        return None if self.metric is None else self._load(experiment, "metric")
 
     def _load(self, experiment: Experiment, key: str) -> Callable[..., Any]:
         where = f"config: experiments.{experiment.name}.model.{key}"

@@ -12,8 +12,8 @@ from pipeline_lib.models.perceptron.memory import BlockSize, replicas_that_fit
 from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
+from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.labelled import Examples
-from pipeline_lib.training.sgd_epochs import epoch_block
 
 
 def perceptron_block(
@@ -23,14 +23,14 @@ def perceptron_block(
     hardware: Hardware = CPU,
     checkpoint: Checkpoint | None = None,
 ) -> BlockTables:
-    """Train the runs of ``plan`` by SGD, as many at once as fit the memory.
+    """Train the runs of ``plan``, as many at once as fit the memory.
 
     Args:
         weights: W1, b1, W2, b2, ... of all replicas.
         sets: inputs (n, p) and labels (n,) by split; ``training`` is trained on and, as all others,
             evaluated after the epochs that ``plan`` names. The inputs' precision is used.
         hardware: on CPU so many replicas are trained at the same time; no value depends on it.
-        checkpoint: as of `pipeline_lib.training.sgd_epochs.epoch_block`.
+        checkpoint: as of `pipeline_lib.training.epochs.epoch_block`.
 
     Raises ConfigError if not even two replicas fit the memory.
     """
@@ -49,9 +49,10 @@ def perceptron_block(
         plan.chunk,
         x.dtype.itemsize,
         threads,
+        plan.optimizer,
     )
     return epoch_block(
-        lambda replicas: MlpReplicas(start, replicas, threads),
+        lambda replicas: MlpReplicas(start, len(replicas), threads),
         EpochData.on(device, x, y, sets),
         plan,
         replicas_that_fit(size, plan.n_replicas, device),

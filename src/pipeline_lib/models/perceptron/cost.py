@@ -12,6 +12,7 @@ from pipeline_lib.study.cost import (
     ITEMSIZE,
     ROW_IN_MEMORY,
     STATISTICS,
+    UPDATE,
     BlockCost,
     file_bytes,
     saved_table_bytes,
@@ -38,7 +39,14 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
     """The cost of one block; ConfigError if ``b`` is above the examples."""
     assert isinstance(experiment, EpochExperiment)
     replicas, layers, n = experiment.runs_per_block, model.layers, model.training_examples
-    sampler = EpochSampler(n, b, replicas, np.random.SeedSequence(0), experiment.last_batch)
+    sampler = EpochSampler(
+        n,
+        b,
+        replicas,
+        np.random.SeedSequence(0),
+        experiment.last_batch,
+        sampling=experiment.sampled,
+    )
     steps = experiment.epochs * sampler.steps_per_epoch
     used = experiment.epochs * int(sampler.batch_sizes_of_epoch.sum())
     recorded = len(sampler.recorded_steps(experiment.epochs, experiment.recorded_steps))
@@ -54,9 +62,12 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
         2 * multiply_adds(layers, used)
         + 2 * evaluation_multiply_adds(layers, evaluated)
         + recorded * parameters * STATISTICS
+        + (0 if experiment.is_plain else steps * parameters * UPDATE)
     )
-    size = BlockSize(layers, b, n, sum(examples.values()), CHUNK, ITEMSIZE[model.dtype], threads)
-    rows = recorded * (2 * (len(layers) - 1) + 1)  # weights, biases and all together
+    itemsize, optimizer = ITEMSIZE[model.dtype], experiment.optimizer
+    size = BlockSize(layers, b, n, sum(examples.values()), CHUNK, itemsize, threads, optimizer)
+    quantities = 1 + (experiment.clipping is not None)
+    rows = quantities * recorded * (2 * (len(layers) - 1) + 1)  # weights, biases, all together
     # The table of all images is read whole: from the file, as objects, joined.
     images = sum(IMAGES.values()) + IMAGES["validation"]
     resident = block_bytes(size, replicas) + 3 * images * _IMAGE_BYTES + 3 * rows * ROW_IN_MEMORY
@@ -67,7 +78,7 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
         + file_bytes("metrics", metrics)
     )
     saved = saved_table_bytes("statistics", rows) + saved_table_bytes("metrics", metrics)
-    checkpoint = replicas * parameters * ITEMSIZE[model.dtype] + saved
+    checkpoint = replicas * (1 + optimizer.kept) * parameters * itemsize + saved
     return BlockCost(steps, replicas, 1, replicas, float(operations), resident, written, checkpoint)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from pipeline_lib.study.optimizers import PLAIN_SGD, Optimizer
 from pipeline_lib.training.memory import most_that_fit
 
 _INDEX = 8  # bytes of an int64
@@ -25,14 +26,16 @@ class BlockSize:
     chunk: int = 1000
     itemsize: int = 4
     threads: int = 1
+    optimizer: Optimizer = PLAIN_SGD
 
 
 def block_bytes(block: BlockSize, n_replicas: int, device: str = "cpu") -> int:
     """Peak bytes of training ``n_replicas`` at once, beyond Python and its libraries.
 
-    The examples, and for each replica its weights, its gradients and its order of the examples. On
-    CPU activations are those of one replica a thread. On a CUDA device they are those of all
-    replicas, and the moments of gradients take temporaries of the largest layer.
+    The examples, and for each replica its weights, its gradients, what its optimiser keeps and its
+    order of the examples. On CPU activations are those of one replica a thread. On a CUDA device
+    they are those of all replicas, and the moments of gradients take temporaries of the largest
+    layer; so do optimisers.
     """
     widths = list(block.layers[1:])
     layers = [inputs * outputs + outputs for inputs, outputs in pairwise(block.layers)]
@@ -42,8 +45,9 @@ def block_bytes(block: BlockSize, n_replicas: int, device: str = "cpu") -> int:
     examples = (block.n_examples + block.n_evaluated) * (block.layers[0] * block.itemsize + _INDEX)
     on_cpu = device == "cpu"
     at_once = min(block.threads, n_replicas) if on_cpu else n_replicas
-    temporaries = 0 if on_cpu else 3 * max(layers)
-    numbers = n_replicas * (2 * sum(layers) + temporaries) + at_once * (step + evaluation)
+    temporaries = max(0 if on_cpu else 3, block.optimizer.temporaries) * max(layers)
+    lasting = (2 + block.optimizer.kept) * sum(layers)
+    numbers = n_replicas * (lasting + temporaries) + at_once * (step + evaluation)
     orders = n_replicas * block.n_examples * _INDEX
     return examples + numbers * block.itemsize + orders
 

@@ -10,10 +10,12 @@ from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.artifacts.files import read_provenance, read_table
 from pipeline_lib.errors import ConfigError
+from pipeline_lib.sampling.names import FINITE, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.cost import BlockCost, Speed
 from pipeline_lib.study.experiment import Experiment, check_batch_sizes
 from pipeline_lib.study.model import Model, TrainingData, Weights
+from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import Count, NotNegative, section
 
 IMAGES = {"training": 60_000, "validation": 10_000}  # of MNIST
@@ -39,7 +41,9 @@ class Perceptron(Model):
 
     in_epochs: ClassVar[bool] = True
     weights_depend_on: ClassVar[tuple[str, ...]] = ("layers",)
-    schedules: ClassVar[tuple[str, ...]] = ("constant",)
+    samplings: ClassVar[tuple[Sampling, ...]] = FINITE
+    optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
+    clips: ClassVar[bool] = True
     must_have: ClassVar[tuple[str, ...]] = ("distorted_every",)
     cpu_core: ClassVar[Speed] = Speed(30e9, 1e-4)  # half of what was seen, 66 to 100 GFLOP/s
 
@@ -49,9 +53,9 @@ class Perceptron(Model):
                 f"{where}.model.layers: {list(self.layers)} does not fit MNIST; "
                 "allowed: 784 inputs, any hidden layers, 10 outputs"
             )
+        counts = {"training": self.training_examples, "validation": self.validation_examples}
         for split, most in IMAGES.items():
-            count = getattr(self, f"{split}_examples")
-            if count > most:
+            if (count := counts[split]) > most:
                 raise ConfigError(
                     f"{where}.model.{split}_examples: {count} is above the {most} images; "
                     f"allowed: 1 to {most}"

@@ -1,7 +1,7 @@
-"""One training block of the XLNet classifier on reviews, under AdamW (Appendix B.4)."""
+"""One training block of the XLNet classifier on reviews (Appendix B.4)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,12 @@ from pipeline_lib.data.reviews_table import Tokens
 from pipeline_lib.models.transformer.cost import activation_bytes
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import torch_seed
-from pipeline_lib.training.adam_epochs import AdamSettings, adam_block
 from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
+from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.memory import most_that_fit
 
-# Of each replica: weights, gradients and AdamW's two moments, all float32.
-_BYTES_A_PARAMETER = 4 * 4
+_ITEMSIZE = 4  # bytes of a float32
 CHUNK = 100  # reviews evaluated at once
 
 
@@ -46,28 +45,32 @@ def transformer_block(
     dropout: Dropout,
     sets: Mapping[str, Tokens],
     plan: EpochPlan,
-    adam: AdamSettings,
     device: str = "cpu",
     checkpoint: Checkpoint | None = None,
 ) -> BlockTables:
     """Train the runs of ``plan``, as many at once as fit the memory.
 
+    Of its many tensors all together are summarised.
+
     ``weights`` are those of `initial_weights`, the same for all replicas; ``sets`` token rows by
-    split, of which ``training`` is trained on. See `pipeline_lib.training.adam_epochs.adam_block`
-    for the rest.
+    split, of which ``training`` is trained on. See `pipeline_lib.training.epochs.epoch_block` for
+    the rest.
     """
     vocabulary = len(weights["network.transformer.word_embedding.weight"])
     examples = {
         split: (tokens.input_ids, tokens.labels.astype(np.int64)) for split, tokens in sets.items()
     }
     x, y = examples["training"]
-    n_parameters = sum(weight.size for weight in weights.values())
+    # Weights, gradients and what the optimiser keeps; its temporaries at most of the embedding.
+    numbers = (2 + plan.optimizer.kept) * sum(weight.size for weight in weights.values())
+    numbers += plan.optimizer.temporaries * max(weight.size for weight in weights.values())
+    of_replica = _ITEMSIZE * numbers
     activations = plan.batch_size * activation_bytes(
         **{name: int(size) for name, size in dropout.sizes.items() if name != "dropout"},
         tokens=x.shape[1],
     )
     at_once = most_that_fit(
-        lambda n: n * n_parameters * _BYTES_A_PARAMETER + activations,
+        lambda n: n * of_replica + activations,
         plan.n_replicas,
         device,
         f"b = {plan.batch_size}",
@@ -81,4 +84,4 @@ def transformer_block(
         return DropoutReplicas(module, cross_entropy, replicas, dropout.stream, device)
 
     data = EpochData.on(device, x, y, examples)
-    return adam_block(make_stack, data, plan, adam, at_once, checkpoint)
+    return epoch_block(make_stack, data, replace(plan, per_tensor=False), at_once, checkpoint)

@@ -4,10 +4,8 @@ import numpy as np
 
 from pipeline_lib.models.transformer.settings import Transformer
 from pipeline_lib.sampling.epochs import EpochSampler
-from pipeline_lib.study.cost import STATISTICS, BlockCost, file_bytes
+from pipeline_lib.study.cost import STATISTICS, UPDATE, BlockCost, file_bytes
 from pipeline_lib.study.experiment import EpochExperiment, Experiment
-
-_ADAMW = 15  # operations of an update of one parameter, its clipping included
 
 
 def activation_bytes(d_model: int, n_layer: int, n_head: int, d_inner: int, tokens: int) -> int:
@@ -42,22 +40,31 @@ def block_cost(model: Transformer, experiment: Experiment, b: int) -> BlockCost:
     """The cost of one block; ConfigError if ``b`` is above the examples."""
     assert isinstance(experiment, EpochExperiment)
     replicas, n = experiment.runs_per_block, model.training_examples
-    sampler = EpochSampler(n, b, replicas, np.random.SeedSequence(0), experiment.last_batch)
+    sampler = EpochSampler(
+        n,
+        b,
+        replicas,
+        np.random.SeedSequence(0),
+        experiment.last_batch,
+        sampling=experiment.sampled,
+    )
     steps = experiment.epochs * sampler.steps_per_epoch
     recorded = len(sampler.recorded_steps(experiment.epochs, experiment.recorded_steps))
     parameters = sum(n_parameters(model).values())
     used = experiment.epochs * int(sampler.batch_sizes_of_epoch.sum())
     evaluations = len(experiment.evaluated_epochs()["training"])
     evaluated = evaluations * (n + model.validation_examples)
+    quantities = 1 + (experiment.clipping is not None)
     operations = replicas * (
         2 * multiply_adds(model, 3 * used + evaluated)
-        + steps * parameters * _ADAMW
-        + recorded * 2 * parameters * STATISTICS  # before and after clipping
+        + steps * parameters * UPDATE
+        + quantities * recorded * parameters * STATISTICS
     )
-    resident = 16 * replicas * parameters + b * activation_bytes(
+    kept = experiment.optimizer.kept
+    resident = 4 * (2 + kept) * replicas * parameters + b * activation_bytes(
         model.d_model, model.n_layer, model.n_head, model.d_inner, model.tokens
     )
-    rows = 2 * recorded
+    rows = quantities * recorded
     # Evaluations, and the mini-batches' own means.
     metrics = replicas * (2 * evaluations + experiment.epochs)
     written = (
@@ -65,5 +72,5 @@ def block_cost(model: Transformer, experiment: Experiment, b: int) -> BlockCost:
         + file_bytes("divergence", 0)
         + file_bytes("metrics", metrics)
     )
-    checkpoint = 12 * replicas * parameters
+    checkpoint = 4 * (1 + kept) * replicas * parameters
     return BlockCost(steps, replicas, 1, 1, float(operations), resident, written, checkpoint)

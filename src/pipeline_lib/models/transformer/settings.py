@@ -14,11 +14,13 @@ from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.artifacts.files import read_provenance
 from pipeline_lib.errors import ConfigError
+from pipeline_lib.sampling.names import FINITE, Sampling
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.cost import BlockCost, Speed
 from pipeline_lib.study.experiment import EpochExperiment, Experiment, check_batch_sizes
 from pipeline_lib.study.model import Model, TrainingData, Weights
+from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import AtLeastTwo, Count, NotNegative, Share, Whole, section
 
 
@@ -52,9 +54,9 @@ class Transformer(Model):
 
     in_epochs: ClassVar[bool] = True
     weights_depend_on: ClassVar[tuple[str, ...]] = ("d_model", "n_layer", "n_head", "d_inner")
-    schedules: ClassVar[tuple[str, ...]] = ("warmup_linear",)
-    optimizers: ClassVar[tuple[str, ...]] = ("adamw",)
-    needs_optimizer: ClassVar[bool] = True
+    samplings: ClassVar[tuple[Sampling, ...]] = FINITE
+    optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
+    clips: ClassVar[bool] = True
     cpu_core: ClassVar[Speed] = Speed(30e9, 0.01)  # half of what was seen, 70 GFLOP/s
 
     @property
@@ -74,10 +76,10 @@ class Transformer(Model):
         )
 
     def sources(self, experiment: str) -> Mapping[str, str]:
-        return {"data": f"data/{experiment}.parquet"}
+        return {"data": f"data/reviews/{experiment}.parquet"}
 
     def weight_sources(self, experiment: str) -> Mapping[str, str]:
-        return {"origin": f"data/{experiment}.json"}
+        return {"origin": f"data/reviews/{experiment}.json"}
 
     def draw_weights(
         self, experiment: Experiment, init: int, sources: Mapping[str, Path]
@@ -108,17 +110,14 @@ class Transformer(Model):
         checkpoint: Checkpoint | None = None,
     ) -> BlockTables:
         from pipeline_lib.models.transformer.block import CHUNK, Dropout, transformer_block
-        from pipeline_lib.training.adam_epochs import AdamSettings
         from pipeline_lib.training.epoch_plan import EpochPlan
 
         assert isinstance(block.experiment, EpochExperiment)
-        assert block.experiment.optimizer is not None
         return transformer_block(
             weights,
             Dropout(self.sizes, block.stream("dropout")),
             data.examples,
             EpochPlan.of(block, len(data.examples["training"].labels), CHUNK),
-            AdamSettings.of(block.experiment.optimizer),
             block.hardware.device,
             checkpoint,
         )

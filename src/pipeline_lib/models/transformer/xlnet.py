@@ -68,4 +68,4 @@ def xlnet_module(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = XLNetForSequenceClassification(config)
-    return ReviewClassifier(network).train()
+    return ReviewClassifier(network)

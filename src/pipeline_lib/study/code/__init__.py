@@ -10,7 +10,8 @@ What counts for a script, in plain words:
 - Of the models (`pipeline_lib.models.MODELS`) only those that are named for the job, and of their
   classes the methods whose name the code uses, as in ``model.train(...)``: what a block costs in
   memory does not decide its numbers.
-- Of the tables' schemas those whose name stands as a string in the code.
+- Of the tables' schemas those whose name stands as a string in the code, without the words that
+  describe them.
 - Not the logs and the classes of errors, which decide no number, nor the reading of the
   configuration, whose values are compared as parameters.
 

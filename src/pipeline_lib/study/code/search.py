@@ -14,7 +14,17 @@ WITHOUT_NUMBERS = frozenset({"errors", "logs", "study.config"})
 # The table of all models; a job depends on its own.
 MODELS = Target("models", "MODELS")
 # Tables of which a job depends on the entries that its code names.
-BY_ENTRY = frozenset({Target("artifacts.schemas", "SCHEMAS")})
+BY_ENTRY = frozenset(
+    {
+        Target("artifacts.schemas", "SCHEMAS"),
+        *(
+            Target(f"artifacts.tables.{part}", part.upper())
+            for part in (
+                "claims", "data", "estimates", "exact", "fits", "networks", "regression", "runs",
+            )
+        ),
+    }
+)  # fmt: skip
 
 # Packages of others that decide no number either: they check the configuration, draw progress bars,
 # and read and write files.

@@ -5,6 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+# What only describes, in calls that define tables: places of arguments, and keywords.
+_WORDS = {
+    "column": ({2}, {"description", "unit", "formula"}),
+    "table": ({0, 1}, {"description", "path", "refers"}),
+}  # of artifacts.tables.columns
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -76,6 +82,8 @@ class Writer:
         They may in the body of a class, which dataclasses read, and under a decorator.
         """
         self._note(node, annotated)
+        if isinstance(node, ast.Call):
+            node = _without_words(node)
         decorated = isinstance(node, Function) and bool(node.decorator_list)
         parts = [type(node).__name__]
         for name, value in ast.iter_fields(node):
@@ -113,6 +121,15 @@ class Writer:
             case ast.Call(func=ast.Name(id="getattr"), args=[_, name, *_]):
                 if not isinstance(name, ast.Constant | ast.Name):
                     self._says_any = True
+
+
+def _without_words(node: ast.Call) -> ast.Call:
+    """``node`` without arguments that describe a column or a table."""
+    if not isinstance(node.func, ast.Name) or node.func.id not in _WORDS:
+        return node
+    places, names = _WORDS[node.func.id]
+    args = [value for place, value in enumerate(node.args) if place not in places]
+    return ast.Call(node.func, args, [each for each in node.keywords if each.arg not in names])
 
 
 def is_silent(node: object, annotated: bool) -> bool:

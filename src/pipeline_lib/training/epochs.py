@@ -1,4 +1,8 @@
-"""A block in epochs, one group of replicas after the other, that can stop and go on."""
+"""One training block in epochs: R replicas that draw from the same labelled examples.
+
+A block that does not fit the device is trained group after group and pooled. What is drawn belongs
+to replicas (`pipeline_lib.sampling.epochs`), so a replica's path does not depend on its group.
+"""
 
 import logging
 from collections.abc import Callable
@@ -9,31 +13,43 @@ import pandas as pd
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.estimation.pooling import group_sizes, pooled
-from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epoch_run import EpochRun
+from pipeline_lib.training.labelled import LabelledStack, SteppedStack
 
 log = logging.getLogger(__name__)
 
 
-def train_groups(
-    make_run: Callable[[EpochSampler], EpochRun],
+def epoch_block(
+    make_stack: Callable[[range], LabelledStack | SteppedStack],
     data: EpochData,
     plan: EpochPlan,
     group_size: int | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> BlockTables:
-    """Train all replicas of ``plan`` and pool the groups' tables.
+    """Train the runs of ``plan`` and summarise the recorded steps.
 
     Args:
-        make_run: starts the run of a group from its mini-batches, which also tell the numbers of
-            its replicas within the block. Only one run is in memory at a time.
-        group_size: replicas trained at once (`estimation.pooling.group_sizes`), all if None.
+        make_stack: makes the replicas of these numbers within the block, where ``data`` is, all
+            with the same initial weights. Only one stack is in memory at a time.
+        group_size: replicas trained at once (`estimation.pooling.group_sizes`), all if None. Apart
+            from rounding, only the degrees of freedom depend on it: each group costs one.
         checkpoint: where to save the state and to go on from, opened and closed by the caller. A
             resumed block keeps the groups that it was started with.
 
-    Raises ValueError if ``plan`` is of steps, splits or epochs that do not exist, ArtifactError if
-    the checkpoint is of another run, StoppedError after a requested stop.
+    Returns:
+        Rows of ``statistics``, ``divergence`` and ``metrics``. The recorded gradient is that of the
+        mean loss over the mini-batch, whatever the optimiser; where gradients are clipped, the
+        clipped one is recorded beside it. A replica has diverged at the first recorded step at
+        which its gradient or a weight is not finite, or, after the last of them, at the step after
+        training. Its metrics are missing once its loss is not finite. A stack that tells the losses
+        of its mini-batches has, besides the evaluation sets, the split ``train_batches``: loss and
+        error of the epoch's mini-batches, before their updates, a mean over examples; its epoch
+        counts from 1.
+
+    Raises ValueError if ``plan`` is of steps, splits or epochs that do not exist, or if a recorded
+    step has a short mini-batch; ArtifactError if the checkpoint is of another run; StoppedError
+    after a requested stop.
     """
     n_replicas = plan.n_replicas
     now = group_sizes(n_replicas, n_replicas if group_size is None else group_size)
@@ -58,7 +74,8 @@ def train_groups(
 
     ends = np.cumsum(sizes).tolist()
     for end, size in list(zip(ends, sizes, strict=True))[len(finished) :]:
-        run = make_run(plan.sampler(len(data.x), range(end - size, end)))
+        replicas = range(end - size, end)
+        run = EpochRun(make_stack(replicas), plan.sampler(data.n, replicas), data, plan)
         if of_group is not None:
             run.restore(of_group)
             of_group = None

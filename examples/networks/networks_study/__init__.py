@@ -1,0 +1,1 @@
+"""Handwritten digits as images, as sequences and as words, for networks that others wrote."""

@@ -1,0 +1,1 @@
+"""A small network on scikit-learn's digits, to compare optimisers on."""

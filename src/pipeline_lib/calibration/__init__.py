@@ -1,0 +1,1 @@
+"""Whether intervals and verdicts keep their promise, by simulation against known truth."""

@@ -1,0 +1,140 @@
+"""The tables of docs/inference.md, simulated, and put where the page has their marks."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline_lib.calibration.coverage import GROUPS, Groups, coverage, named
+from pipeline_lib.calibration.laws import (
+    gaussian,
+    heavy,
+    light,
+    mixture,
+    product,
+    trained,
+)
+from pipeline_lib.calibration.methods import compare
+from pipeline_lib.calibration.verdicts import settled, tail_ratios, told_apart
+from pipeline_lib.errors import ArtifactError
+from pipeline_lib.logs import progress
+from pipeline_lib.seeding import seed_sequence
+
+_MANY: Groups = (300,)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How often each simulation is repeated."""
+
+    coverage: int = 4000
+    experiments: int = 200
+    tails: int = 100_000
+    methods: int = 1000
+
+
+def put(page: str, name: str, table: str) -> str:
+    """The page with ``table`` between its marks ``<!-- name -->`` and ``<!-- end of name -->``.
+
+    Raises:
+        ArtifactError: the page does not have each mark once, in this order.
+    """
+    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    if page.count(first) != 1 or page.count(last) != 1 or page.index(first) > page.index(last):
+        raise ArtifactError(
+            f"the page has no marks {first} and {last}, once each and in this order"
+        )
+    return f"{page[: page.index(first)]}{first}\n{table}\n{page[page.index(last) :]}"
+
+
+def tables(sizes: Sizes, seed: int) -> Iterator[tuple[str, str]]:
+    """Every table of the page, one after the other: its name, and the table as Markdown."""
+    yield "coverage", coverage_table(sizes.coverage, seed)
+    yield "methods", methods_table(sizes.methods, seed)
+    yield "tails", tails_table(sizes.tails, seed)
+    yield "verdicts", verdicts_table(sizes.experiments, seed)
+
+
+def coverage_table(repeats: int, seed: int) -> str:
+    """A row a law and grouping of runs: how often the 95 % interval holds the variance."""
+    laws = [*light(), *heavy(), *trained()]
+    cells = [(law, groups) for law in laws for groups in GROUPS]
+    rows = []
+    for law, groups in progress(cells, len(cells), "coverage"):
+        found = coverage(law, groups, repeats, _stream(seed, "coverage", law.name, groups))
+        shares = (
+            found.covered, found.below, found.above, found.reliable, found.covered_reliable,
+            found.relied_and_missed,
+        )  # fmt: skip
+        rows.append([law.name, named(groups), *map(_percent, shares)])
+    head = (
+        "law", "runs", "holds V", "below", "above", "reliable", "holds V, if reliable",
+        "reliable, misses V",
+    )  # fmt: skip
+    return _markdown(head, rows)
+
+
+def methods_table(repeats: int, seed: int) -> str:
+    """A row a law and number of runs, a column a method: coverage at 95 %."""
+    laws = (gaussian(1), gaussian(100), mixture(0.5, 1), product())
+    cells = [(law, n) for law in laws for n in (6, 12, 30)]
+    found = [
+        compare(law, n, repeats, _stream(seed, "methods", law.name, (n,)))
+        for law, n in progress(cells, len(cells), "methods")
+    ]
+    rows = [
+        [law.name, str(n), *map(_percent, one.values())]
+        for (law, n), one in zip(cells, found, strict=True)
+    ]
+    return _markdown(["law", "runs", *found[0]], rows)
+
+
+def tails_table(repeats: int, seed: int) -> str:
+    """A row a pair of laws and grouping: P(p ≤ level)/level where both variances are equal."""
+    levels = (1e-2, 1e-3, 1e-4)
+    alike = [gaussian(1), gaussian(8), mixture(0.5, 1), mixture(0.5, 8), mixture(1, 8), product()]
+    pairs = [(law, law) for law in alike]
+    pairs += [(gaussian(8), other) for other in (mixture(0.5, 8), mixture(1, 8), product())]
+    groupings: Sequence[Groups] = ((4,), (8,), (12,), (30,), (25,) * 4, _MANY)
+    cells = [(pair, groups) for pair in pairs for groups in groupings]
+    rows = []
+    for pair, groups in progress(cells, len(cells), "p-values"):
+        names = pair[0].name if pair[0] is pair[1] else f"{pair[0].name} and {pair[1].name}"
+        stream = _stream(seed, "tails", names, groups)
+        found = tail_ratios(pair, groups, repeats, stream, levels)
+        rows.append([names, named(groups), *(f"{ratio:.2f}" for ratio in found)])
+    return _markdown(["laws", "runs", *(f"at {level:g}" for level in levels)], rows)
+
+
+def verdicts_table(experiments: int, seed: int) -> str:
+    """A row a law and grouping: what is settled that is not so, and what is that is so."""
+    laws = [gaussian(1), gaussian(8), gaussian(100), *heavy()]
+    cells = [(law, groups) for law in laws for groups in (*GROUPS, _MANY)]
+    rows = []
+    for law, groups in progress(cells, len(cells), "verdicts"):
+        found = settled(law, groups, experiments, _stream(seed, "verdicts", law.name, groups))
+        shares = (found.tested, found.equal, found.refuted, found.confirmed)
+        rows.append([law.name, named(groups), *map(_percent, shares)])
+    mixed = [(law, groups) for law in heavy() for groups in ((12,), (30,), (25,) * 4, _MANY)]
+    for law, groups in progress(mixed, len(mixed), "verdicts on unlike laws"):
+        name = f"{gaussian(8).name}; every second size: {law.name}"
+        stream = _stream(seed, "verdicts", name, groups)
+        apart = told_apart([gaussian(8), law] * 2, groups, experiments, stream)
+        rows.append([name, named(groups), *map(_percent, apart), "", ""])
+    head = ("law", "runs", "tested", "equal: something settled", "1/b: refuted", "1/b: confirmed")
+    return _markdown(head, rows)
+
+
+def _stream(seed: int, table: str, law: str, groups: Groups) -> np.random.Generator:
+    return np.random.default_rng(seed_sequence(seed, "calibration", table, law, *groups))
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = list(head)
+    lines = [names, ["---"] * len(names), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
