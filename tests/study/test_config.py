@@ -436,7 +436,7 @@ def test_a_scale_may_be_empty(raw):
     for scale in ("mine", "other"):
         study = load_study(raw | {"scale": scale}, MODELS)
         assert study.scale == scale
-        assert study.experiments == study.at_paper_scale
+        assert study.experiments == load_study(raw | {"scale": "paper"}, MODELS).experiments
 
 
 def test_an_own_scale_uses_the_papers_numbers_of_runs_unless_it_lists_its_own(raw):

@@ -82,7 +82,8 @@ def test_the_scale_on_the_page_does_what_the_page_says(raw):
     raw["scale"] = "overnight"
     Draft202012Validator(SCHEMA).validate(raw)
     study = load_study(raw, MODELS)
-    here, paper = study.experiments.copy(), study.at_paper_scale
+    here = dict(study.experiments)
+    paper = load_study(raw | {"scale": "paper"}, MODELS).experiments
     rate = dataclasses.replace(paper["mnist"].learning_rate, initial=0.01)
     assert here.pop("mnist") == dataclasses.replace(paper["mnist"], learning_rate=rate, epochs=100)
     assert all(experiment == paper[name] for name, experiment in here.items())
@@ -235,5 +236,5 @@ def test_an_own_scale_in_a_file_of_ones_own_is_planned(repository, tmp_path):
     wrong = snakemake(folder, *arguments, "scale=yours")
     assert wrong.returncode != 0
     (told,) = [line for line in wrong.stderr.splitlines() if line.startswith("error: ")]
-    assert told.startswith("error: config: scale: 'yours' is not one of the allowed values: ")
+    assert told.startswith("error: config: scale (--config): 'yours' is not one of ")
     assert set(told.split("values: ")[1].split(", ")) == {"smoke", "quick", "paper", "mine"}

@@ -132,7 +132,7 @@ class Checkout:
         for name in ("Makefile", "pyproject.toml"):
             shutil.copy(ROOT / name, self.root / name)
         for name in (".ci", "docs", "examples"):
-            ignored = shutil.ignore_patterns("results", "logs", "benchmarks", ".snakemake", "__py*")
+            ignored = shutil.ignore_patterns("results", "logs", ".snakemake", "__py*")
             shutil.copytree(ROOT / name, self.root / name, ignore=ignored)
         config = self.root / "config.yaml"
         text = re.sub(r"(?m)^scale: \w+", "scale: smoke", config.read_text())

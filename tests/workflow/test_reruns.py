@@ -15,9 +15,9 @@ from pipeline_lib.study.code.search import WITHOUT_NUMBERS, Library
 
 SMOKE = ("--dry-run", "--config", "scale=smoke")
 FIGURES = {f"fig{name}" for name in ("1a", "1b", "2a", "2b", "3a", "3b", "4a", "4b", "5a", "5b")}
-FIGURES |= {"fig5c", "fig6", "draw_heavy_tails", "draw_distortion"}
+FIGURES |= {"fig5c", "fig6", "heavy_tails", "distortion"}
 FIGURES |= {"b0_counterexample", "equal_epochs", "sampling_schemes"}
-WITHOUT_VARIANCE = {"draw_distortion", "fig3b", "fig4a", "fig4b", "fig5b", "fig5c", "equal_epochs"}
+WITHOUT_VARIANCE = {"distortion", "fig3b", "fig4a", "fig4b", "fig5b", "fig5c", "equal_epochs"}
 REGRESSION = {"train_block of admission", "train_block of admission_sweep"}
 TWO_LAYERS = {"train_block of teacher_student"}
 PERCEPTRON = {"train_network of mnist", "train_network of mnist_inits"}
@@ -90,19 +90,19 @@ def test_cosmetic_edits_of_every_file_and_new_modification_times_rerun_nothing(
 @pytest.mark.parametrize(
     ("name", "reruns", "spares"),
     [
-        ("seeding", TRAINING | WEIGHTS | {"distort_mnist", "prepare_yelp", "heavy_tails", "claims"},
+        ("seeding", TRAINING | WEIGHTS | {"distort_mnist", "prepare_yelp", "estimate_heavy_tails", "claims"},
          RAW_DATA | {"scalar_theory"}),
         ("estimation/inference", FIGURES - WITHOUT_VARIANCE
-         | {"aggregate_variance", "heavy_tails", "claims"},
+         | {"aggregate_variance", "estimate_heavy_tails", "claims"},
          TRAINING | WEIGHTS | THEORY | RAW_DATA | {"summarise_metrics"}),
         ("estimation/statistics", TRAINING | {"aggregate_variance", "claims"},
-         WEIGHTS | THEORY | RAW_DATA | {"heavy_tails"}),
+         WEIGHTS | THEORY | RAW_DATA | {"estimate_heavy_tails"}),
         ("training/replica_moments", TRAINING | {"aggregate_variance"}, WEIGHTS | THEORY),
         ("training/dropout_stack", TRANSFORMER, TRAINING - TRANSFORMER),
         ("models/linear_regression/kernel", REGRESSION, (TRAINING - REGRESSION) | THEORY),
         ("models/linear_network/two_layer", TWO_LAYERS, (TRAINING - TWO_LAYERS) | WEIGHTS),
         ("data/admissions", REGRESSION | {"prepare_admissions", "exact_moments"},
-         (TRAINING - REGRESSION) | {"heavy_tails", "scalar_theory"}),
+         (TRAINING - REGRESSION) | {"estimate_heavy_tails", "scalar_theory"}),
         ("theory/wick", {"exact_two_layer", "fig2a"}, TRAINING | WEIGHTS),
         ("fits/fitting", {"fit_polynomials", "fig1b", "claims"}, TRAINING | THEORY | {"fig1a"}),
         ("artifacts/files", TRAINING | THEORY | RAW_DATA | FIGURES | {"claims"}, set()),

@@ -2,34 +2,18 @@
 
 import dataclasses
 import json
-import os
-import sys
-from pathlib import Path
-
-import yaml
-
-CHECKOUT = Path(workflow.basedir)
-SOURCE = CHECKOUT / "src"
-sys.path.insert(0, str(SOURCE))
-# Packages of the user's own lie beside their configuration file or on PYTHONPATH.
-beside = [Path(name).resolve().parent for name in workflow.overwrite_configfiles]
-inherited = [
-    Path(name) for name in os.getenv("PYTHONPATH", "").split(os.pathsep) if name
-]
-OWN_FOLDERS = [folder for folder in [*beside, *inherited] if folder != SOURCE]
-# Jobs find the library here whether or not it is installed in their environment.
-searched = dict.fromkeys(map(str, [SOURCE, *OWN_FOLDERS]))
-os.environ.update(PYTHONPATH=os.pathsep.join(searched))
 
 from pipeline_lib.study.code.digests import Digests
 from pipeline_lib.study.code.search import Library
 from pipeline_lib.artifacts.digest import digest
+from pipeline_lib.claims import extent, setting
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.block import block_digest
 from pipeline_lib.imports import refuse_shadows
 from pipeline_lib.logs import errors_told
 from pipeline_lib.study.config import choose_own, load_study
 from pipeline_lib.study.cost import mem_mb, runtime
+from pipeline_lib.study.layers import apply_changes
 from pipeline_lib.study.provenance import (
     as_applied,
     made_with,
@@ -38,33 +22,45 @@ from pipeline_lib.study.provenance import (
     of_study,
 )
 from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
-from pipeline_lib.data.fetch import mirror_folders, supplied_digest
+from pipeline_lib.data.fetch import mirror_folders
+from pipeline_lib.data.kept import FOLDER, supplied_digest, supplied_since
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
-from pipeline_lib.errors import PipelineError
 from pipeline_lib.imports import source_files
 from pipeline_lib.revision import revision
 
 # The paper's experiments, which its figures are drawn from. All others are the user's own.
-PAPERS = yaml.safe_load((CHECKOUT / "config.yaml").read_text())["experiments"]
+PAPERS = FILES[0].values["experiments"]
+# What the paper says of them.
+IN_THE_PAPER = {
+    "admission": extent.FIGURE_1A,
+    "admission_sweep": extent.FIGURE_1B,
+    "teacher_student": extent.FIGURE_2,
+    "mnist": setting.FIGURE_4,
+    "mnist_inits": setting.FIGURE_3A,
+    "yelp": setting.FIGURE_5,
+}
 
 try:
     refuse_shadows(beside)
+    # Jobs read the configuration as it is applied here.
+    config.update(apply_changes(FILES[0].values, CHANGES))
     choose_own(config, PAPERS)
-    study = load_study(config, MODELS)
+    study = load_study(config, MODELS, CHANGES)
     study.require(*PAPERS)
     for name in study.chosen:
         study.experiments[name].model.own_files(OWN_FOLDERS)
-    MIRRORS = mirror_folders(study.data_dir, os.environ)
+    MIRRORS = mirror_folders(study.data_dir, os.environ, "data_dir" in CHANGES)
 except PipelineError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
+    stop(located(str(error), FILES, workflow.config_settings.config))
 
 RESULTS = f"results/{study.scale}"
 LOGS = f"logs/{study.scale}"
-BENCHMARKS = f"benchmarks/{study.scale}"
+# Beside the results, so that a copy of them is complete: a benchmark that is missing runs a job anew.
+BENCHMARKS = f"{RESULTS}/benchmarks"
+SCRIPTS = CHECKOUT / "workflow/scripts"
 DIGESTS = Digests(
-    Library(SOURCE),
-    CHECKOUT / "workflow/scripts",
+    Library(SOURCE, lock=CHECKOUT / "envs/requirements.lock"),
+    SCRIPTS,
     Path(".snakemake/code_digests.json"),
 )
 
@@ -154,6 +150,11 @@ FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 def any_of(names):
     """A wildcard constraint: one of ``names``, or nothing if there is none."""
     return "|".join(names) or "(?!)"
+
+
+def is_script_of_this_study(rule):
+    """Whether a rule runs a script of this checkout, as rules around a module of it do not."""
+    return rule.script is not None and (SCRIPTS / Path(rule.script).name).is_file()
 
 
 def block_table(kind):
@@ -250,6 +251,12 @@ def reviews_of(wildcards):
     return {name: getattr(model, name) for name in names}
 
 
+def supplied_to(name, file_names):
+    """What the user supplies to a table of raw data: the digest of a file, or None."""
+    supplied = supplied_digest(file_names, MIRRORS)
+    return supplied_since(supplied, Path(f"{RESULTS}/data/{name}.json"), FOLDER)
+
+
 def data_of(wildcards):
     """The table that the job's experiment reads."""
     return sources_of(wildcards)[0]
@@ -335,16 +342,23 @@ def tables_of(kind, wildcards):
 
 
 def scale_of(name):
-    """Runs, epochs and training examples of an experiment, here and at the paper's scale."""
-    here, paper = study.experiments[name], study.at_paper_scale[name]
+    """Runs, epochs and training examples of an experiment, here and in the paper."""
+    here, paper = study.experiments[name], IN_THE_PAPER[name]
     return {
         "runs": here.runs,
         "paper_runs": paper.runs,
         "epochs": here.epochs,
         "paper_epochs": paper.epochs,
         "examples": here.model.training_examples,
-        "paper_examples": paper.model.training_examples,
+        "paper_examples": paper.problem["training_examples"],
     }
+
+
+def is_papers_problem(name):
+    """Whether an experiment has the paper's model and training; which data, its table says."""
+    stated = IN_THE_PAPER[name].problem
+    here = setting.problem_of(study.experiments[name], reviews=stated.get("reviews"))
+    return not setting.departures(here, stated)
 
 
 def length_of(wildcards):
@@ -356,7 +370,7 @@ def length_of(wildcards):
 
 def commit(wildcards):
     """The commit that a page states, looked up only when a page is asked for."""
-    return revision(Path(workflow.basedir))
+    return revision(CHECKOUT)
 
 
 def figure(name, category, caption=None, label=None):

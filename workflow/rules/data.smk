@@ -1,4 +1,5 @@
-# Raw data: a mirror folder, then the internet, then a package on the registry; checked by hash.
+# Raw data: a mirror folder, then the internet, then a package on the registry; checked by hash. What
+# was used is kept in raw_data/, and `update` lets a job that fails leave the older tables in place.
 
 
 localrules:
@@ -11,8 +12,8 @@ localrules:
 rule prepare_admissions:
     """Graduate Admissions as a table, with a note of where it came from."""
     output:
-        table=f"{RESULTS}/data/admissions.parquet",
-        origin=f"{RESULTS}/data/admissions.json",
+        table=update(f"{RESULTS}/data/admissions.parquet"),
+        origin=update(f"{RESULTS}/data/admissions.json"),
     log:
         f"{LOGS}/data/admissions.log",
     benchmark:
@@ -21,8 +22,8 @@ rule prepare_admissions:
     conda:
         "../../envs/light.yaml"
     params:
-        # A file that the user supplies or replaces is noticed; where its folder lies is not.
-        supplied=supplied_digest(ADMISSIONS_FILES, MIRRORS),
+        # A file of other content is noticed; where its folder lies, or that it is gone, is not.
+        supplied=supplied_to("admissions", ADMISSIONS_FILES),
     script:
         "../scripts/prepare_admissions.py"
 
@@ -30,8 +31,8 @@ rule prepare_admissions:
 rule prepare_mnist:
     """MNIST as a table of images, with a note of where it came from."""
     output:
-        table=f"{RESULTS}/data/mnist.parquet",
-        origin=f"{RESULTS}/data/mnist.json",
+        table=update(f"{RESULTS}/data/mnist.parquet"),
+        origin=update(f"{RESULTS}/data/mnist.json"),
     log:
         f"{LOGS}/data/mnist.log",
     benchmark:
@@ -64,9 +65,9 @@ rule distort_mnist:
 rule prepare_yelp:
     """Reviews with their tokens, the vocabulary, and a note of which reviews they are."""
     output:
-        table=f"{RESULTS}/data/reviews/{{experiment}}.parquet",
-        origin=f"{RESULTS}/data/reviews/{{experiment}}.json",
-        vocabulary=f"{RESULTS}/data/reviews/{{experiment}}.spm",
+        table=update(f"{RESULTS}/data/reviews/{{experiment}}.parquet"),
+        origin=update(f"{RESULTS}/data/reviews/{{experiment}}.json"),
+        vocabulary=update(f"{RESULTS}/data/reviews/{{experiment}}.spm"),
     log:
         f"{LOGS}/data/reviews/{{experiment}}.log",
     benchmark:
@@ -78,6 +79,6 @@ rule prepare_yelp:
         "../../envs/light.yaml"
     params:
         reviews=reviews_of,
-        supplied=supplied_digest(REVIEW_FILES, MIRRORS),
+        supplied=lambda wildcards: supplied_to(wildcards.experiment, REVIEW_FILES),
     script:
         "../scripts/prepare_yelp.py"

@@ -9,13 +9,13 @@ localrules:
     fig1b,
     fig2a,
     fig2b,
-    draw_heavy_tails,
+    heavy_tails,
     fig3a,
     fig3b,
     fig4a,
     fig4b,
     fig6,
-    draw_distortion,
+    distortion,
     fig5a,
     fig5b,
     fig5c,
@@ -38,7 +38,7 @@ rule fig1a:
         made_with=made_with(study, "admission"),
         runs=study.experiments["admission"].runs,
         uncovered=uncovered("admission"),
-        paper_runs=study.at_paper_scale["admission"].runs,
+        paper_runs=IN_THE_PAPER["admission"].runs,
         paper_rows=FULL_ROWS,
         iterations=study.experiments["admission"].iterations,
         tensor="all",
@@ -64,7 +64,7 @@ rule fig1b:
     params:
         made_with=made_with(study, "admission_sweep"),
         runs=study.experiments["admission_sweep"].runs,
-        paper_runs=study.at_paper_scale["admission_sweep"].runs,
+        paper_runs=IN_THE_PAPER["admission_sweep"].runs,
         paper_rows=FULL_ROWS,
         degree=study.experiments["admission_sweep"].polynomial.degree,
         steps=study.experiments["admission_sweep"].polynomial.steps,
@@ -90,7 +90,7 @@ rule fig2a:
         runs=study.experiments["teacher_student"].runs,
         uncovered=uncovered("teacher_student"),
         iterations=study.experiments["teacher_student"].iterations,
-        paper_runs=study.at_paper_scale["teacher_student"].runs,
+        paper_runs=IN_THE_PAPER["teacher_student"].runs,
         paper_rows=None,  # samples are drawn, there is no table
         tensor="W1",
         titles=("stochastic gradient of W₁", "population gradient of W₁"),
@@ -111,11 +111,11 @@ use rule fig2a as fig2b with:
         titles=("stochastic gradient of W₂", "population gradient of W₂"),
 
 
-rule draw_heavy_tails:
+rule heavy_tails:
     """Estimates from 1,000 to 10 million runs beside the exact variance, scalar two-layer network."""
     input:
-        estimates=rules.heavy_tails.output.estimates,
-        repeats=rules.heavy_tails.output.repeats,
+        estimates=f"{RESULTS}/heavy_tails/estimates.parquet",
+        repeats=f"{RESULTS}/heavy_tails/repeats.parquet",
     output:
         figure("heavy_tails", "2 Two-layer linear network", label="heavy tails"),
     log:
@@ -147,7 +147,7 @@ rule fig3a:
         **scale_of("mnist_inits"),
         made_with=made_with(study, "mnist_inits"),
         inits=study.experiments["mnist_inits"].initial_weights.count,
-        paper_inits=study.at_paper_scale["mnist_inits"].initial_weights.count,
+        paper_inits=IN_THE_PAPER["mnist_inits"].initial_weights,
     script:
         "../scripts/initial_weights_figure.py"
 
@@ -223,7 +223,7 @@ rule fig6:
         "../scripts/gradient_variance.py"
 
 
-rule draw_distortion:
+rule distortion:
     """What elastic distortion does to digits, over a grid of its two parameters."""
     input:
         table=rules.prepare_mnist.output.table,
@@ -261,8 +261,7 @@ rule fig5a:
         model=study.experiments["yelp"].training()["model"],
         learning_rate=number(study.experiments["yelp"].learning_rate.initial),
         updates=updates_of("yelp"),
-        of_the_paper=study.experiments["yelp"].training()
-        == study.at_paper_scale["yelp"].training(),
+        of_the_paper=is_papers_problem("yelp"),
         panels="variance",
         ylabel="variance, mean of the epoch",
     script:

@@ -131,7 +131,7 @@ rule scalar_theory:
         "../scripts/scalar_theory.py"
 
 
-rule heavy_tails:
+rule estimate_heavy_tails:
     """What R runs see of a variance that is known exactly: the scalar two-layer network."""
     output:
         estimates=f"{RESULTS}/heavy_tails/estimates.parquet",

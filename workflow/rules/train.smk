@@ -25,7 +25,6 @@ rule train_block:
         cpus_per_task=study.compute.threads,
     params:
         trained=digest_of,
-        device=study.compute.device,
         allow_tf32=study.compute.allow_tf32,
         checkpoint=CHECKPOINT,
     script:

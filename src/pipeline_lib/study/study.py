@@ -50,14 +50,10 @@ class ConfigFile(Settings):
 
 @dataclass(frozen=True)
 class Study:
-    """The configuration with one scale applied.
-
-    ``at_paper_scale`` are the same experiments with the paper's values.
-    """
+    """The configuration with one scale applied."""
 
     settings: Settings
     experiments: Mapping[str, Experiment]
-    at_paper_scale: Mapping[str, Experiment]
 
     @property
     def scale(self) -> str:

@@ -71,6 +71,8 @@ class Digests:
 
     def _state_of_code(self) -> str:
         told = hashlib.sha256()
+        if self._library.lock is not None:
+            told.update(self._library.lock.read_bytes())
         for folder in (self._library.folder, self._scripts):
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and path.suffix != ".pyc":

@@ -1,6 +1,7 @@
 """The search for the code behind a script: `pipeline_lib.study.code` says what counts."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,12 @@ BY_ENTRY = frozenset(
     }
 )  # fmt: skip
 
+# Packages of others that decide no number either: they check the configuration, draw progress bars,
+# and read and write files.
+PACKAGES_WITHOUT_NUMBERS = frozenset({"pyarrow", "pydantic", "pydantic-core", "pyyaml", "tqdm"})
+# What is imported under another name than that of its package.
+PACKAGE_OF = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+
 _Key = tuple[str, str]  # module and name
 
 
@@ -34,11 +41,16 @@ class Library:
     Args:
         source: the folder in which the package lies.
         package: its name.
+        lock: a file with the versions of the packages of others, as `name==version` lines.
     """
 
-    def __init__(self, source: Path, package: str = "pipeline_lib") -> None:
+    def __init__(
+        self, source: Path, package: str = "pipeline_lib", lock: Path | None = None
+    ) -> None:
         self._source = source
         self.package = package
+        self.lock = lock
+        self._versions: dict[str, list[str]] | None = None
         self._modules: dict[str, Module | None] = {}
 
     @property
@@ -51,6 +63,17 @@ class Library:
         if name not in self._modules:
             self._modules[name] = self._parsed(name)
         return self._modules[name]
+
+    def versions(self, module: str) -> list[str]:
+        """The lines of the lock file on the package of others that ``module`` belongs to."""
+        if self._versions is None:
+            self._versions = {}
+            for line in self.lock.read_text(encoding="utf-8").splitlines() if self.lock else ():
+                if found := re.match(r"[\w.-]+(?===)", line):
+                    self._versions.setdefault(found[0], []).append(line)
+        top = module.partition(".")[0]
+        package = PACKAGE_OF.get(top, top.replace("_", "-").lower())
+        return [] if package in PACKAGES_WITHOUT_NUMBERS else self._versions.get(package, [])
 
     def _parsed(self, name: str) -> Module | None:
         if not f"{name}.".startswith(f"{self.package}."):
@@ -84,6 +107,7 @@ class Found:
         self.uses_models = False
         self._folders: set[Path] = set()
         self._words: set[str] = set()
+        self._versions: set[str] = set()
         self._says_any = False
         # Methods and entries whose name has not been met.
         self._waiting: dict[str, list[tuple[str, str, Statement]]] = {}
@@ -122,6 +146,8 @@ class Found:
         for (module, name), texts in sorted(self.texts.items()):
             if texts:
                 told.update("\n".join([f"{module}:{name}", *texts, ""]).encode())
+        for line in sorted(self._versions):
+            told.update(f"{line}\n".encode())
         for folder in sorted(self._folders):
             for file in sorted(folder.iterdir()):
                 if file.name in self._words and file.suffix != ".py" and file.is_file():
@@ -196,10 +222,11 @@ class Found:
                 self._add_class(module, base)
 
     def _add_target(self, target: Target) -> None:
-        """What an import names; nothing if it lies outside the library."""
+        """What an import names; of what lies outside the library, the version."""
         module, name = target
         around = self._library.module(module)
         if around is None:
+            self._versions.update(self._library.versions(module))
             return
         self._enter(module)
         inner = f"{module}.{name}"

@@ -1,0 +1,45 @@
+# The library, the configuration files as the user wrote them, and what is wrong with one of them.
+
+import copy
+import os
+import sys
+
+SOURCE = CHECKOUT / "src"
+sys.path.insert(0, str(SOURCE))
+# Packages of the user's own lie beside their configuration file or on PYTHONPATH.
+beside = [Path(name).resolve().parent for name in workflow.overwrite_configfiles]
+inherited = [
+    Path(name) for name in os.getenv("PYTHONPATH", "").split(os.pathsep) if name
+]
+OWN_FOLDERS = [folder for folder in [*beside, *inherited] if folder != SOURCE]
+# Jobs find the library here whether or not it is installed in their environment.
+searched = dict.fromkeys(map(str, [SOURCE, *OWN_FOLDERS]))
+os.environ.update(PYTHONPATH=os.pathsep.join(searched))
+
+from pipeline_lib.errors import PipelineError
+from pipeline_lib.study.files import located, read_config
+
+
+def stop(message):
+    """End in one line, before a job has started."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+here = Path.cwd()
+try:
+    written = [CHECKOUT / "config.yaml", *map(Path, workflow.overwrite_configfiles)]
+    FILES = [
+        read_config(path.relative_to(here) if path.is_relative_to(here) else path)
+        for path in written
+    ]
+except PipelineError as error:
+    stop(error)
+
+# What the user sets beside config.yaml: in a module its own `config:`, which Snakemake takes
+# instead of config.yaml, and otherwise what comes from --configfile and --config.
+CHANGES = copy.deepcopy(
+    config
+    if workflow.modifier.skip_configfile
+    else workflow.config_settings.overwrite_config
+)
