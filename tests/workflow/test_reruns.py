@@ -90,7 +90,8 @@ def test_cosmetic_edits_of_every_file_and_new_modification_times_rerun_nothing(
 @pytest.mark.parametrize(
     ("name", "reruns", "spares"),
     [
-        ("seeding", TRAINING | WEIGHTS | {"distort_mnist", "prepare_yelp", "estimate_heavy_tails", "claims"},
+        ("seeding", TRAINING | WEIGHTS
+         | {"distort_mnist", "prepare_yelp", "estimate_heavy_tails", "claims"},
          RAW_DATA | {"scalar_theory"}),
         ("estimation/inference", FIGURES - WITHOUT_VARIANCE
          | {"aggregate_variance", "estimate_heavy_tails", "claims"},
