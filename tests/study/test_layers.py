@@ -88,8 +88,8 @@ def test_a_change_for_this_run_is_not_refused_for_another_scale(raw):
          "config: scales.quick.mnist: 3 is of the wrong type"),
         # What a scale leaves as it is stands under `experiments`.
         (
-            {"experiments": {"admission": {"learning_rate": {"schedule": "warmup_linear"}}}},
-            "config: experiments.admission.learning_rate.schedule: warmup_linear is not for",
+            {"experiments": {"admission": {"polynomial": {"steps": [5000], "degree": 2}}}},
+            "config: experiments.admission.polynomial.steps: 5000 is not a recorded step",
         ),
     ],
 )  # fmt: skip
