@@ -168,6 +168,8 @@ def test_what_the_jobs_called_is_among_what_was_found(smoke, calls):
             # left out of the search: its values are parameters.
             if name.partition(":")[0] not in told
             and not name.startswith("pipeline_lib.study.")
+            # The body of a model's class runs at import, for whichever job: it counts apart.
+            and name not in KINDS
             and not name.endswith(":<lambda>")
         }
         assert not missed, script
