@@ -15,16 +15,15 @@ from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.ordering import (
     WELCH,
     Ordering,
-    best_estimator,
     decide,
     neighbours,
     pairs,
     signs,
+    whole_gradient,
 )
 from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_3B, FIGURE_4, Setting, judged, noted
 from pipeline_lib.claims.verdict import SETTLED, Claim, Finding, finding, untested
 from pipeline_lib.estimation.metrics import ERROR, GAP, LOSS, TRAINING, VALIDATION
-from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 
 FIRST_GAP = 500  # epochs
 _CURVE = ["init", "epoch", "split", "metric"]
@@ -65,8 +64,7 @@ def smallest_above_largest(
     both record.
     """
     claim = CLAIMS["E5"]
-    rows = best_estimator(variance[variance["tensor"] == ALL])
-    rows = rows[rows["quantity"] == STOCHASTIC].rename(columns={"variance": "estimate"})
+    rows = whole_gradient(variance).rename(columns={"variance": "estimate"})
     keys = ["step", "quantity", "tensor"]
     rows = rows.assign(exact=np.nan).astype(dict.fromkeys(keys[1:], str))
     small, large = (rows[rows["b"] == b] for b in stated.batch_sizes)

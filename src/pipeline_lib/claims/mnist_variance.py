@@ -7,10 +7,9 @@ import pandas as pd
 
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.epochs import ordered
-from pipeline_lib.claims.ordering import best_estimator, decide, neighbours
+from pipeline_lib.claims.ordering import decide, shared_steps, whole_gradient
 from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_4, Setting
 from pipeline_lib.claims.verdict import Finding, untested
-from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 
 LARGE = 2.0  # what doubling the batch size does
 
@@ -24,11 +23,7 @@ def decreasing_on_mnist(
 ) -> Finding:
     """E13 from the ``variance`` artefact of `mnist`: whole gradient, iterations of both sizes."""
     claim = CLAIMS["E13"]
-    comparisons = neighbours(_whole_gradient(variance))
-    if len(comparisons):
-        # Larger batch sizes take fewer steps, so the last ones have no partner. A row with runs but
-        # no estimate is of runs that diverged, and stays.
-        comparisons = comparisons.dropna(subset=["n_runs_small", "n_runs_large"])
+    comparisons = shared_steps(whole_gradient(variance))
     if not len(comparisons):
         return untested(claim, "There are no two estimates to compare.", "two batch sizes")
     ordering = decide(comparisons, alpha)
@@ -51,7 +46,7 @@ def little_sensitive(
 ) -> Finding:
     """E14 from the ``variance`` artefact of `mnist_inits`: ratios between initial weights."""
     claim = CLAIMS["E14"]
-    rows = _whole_gradient(variance).rename(columns={"variance": "estimate"})
+    rows = whole_gradient(variance).rename(columns={"variance": "estimate"})
     inits = sorted(rows["init"].unique())
     if len(inits) < 2:
         return untested(claim, "There is one draw of initial weights.", "two initial weights")
@@ -68,11 +63,6 @@ def little_sensitive(
         f"Ratios below {LARGE:g}: {ordering.describe()}"
     )
     return ordered(claim, ordering, evidence, here, stated, artefact)
-
-
-def _whole_gradient(variance: pd.DataFrame) -> pd.DataFrame:
-    rows = best_estimator(variance[variance["tensor"] == ALL])
-    return rows[rows["quantity"] == STOCHASTIC]
 
 
 def _against(rows: pd.DataFrame, one: int, two: int) -> pd.DataFrame:

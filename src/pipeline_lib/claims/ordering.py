@@ -28,7 +28,7 @@ from scipy import stats
 from pipeline_lib.claims.verdict import Verdict
 from pipeline_lib.estimation.inference import decreasing_p_value, holm
 from pipeline_lib.estimation.reliability import LEAST_DOF, Estimate, decisive, runs_to_decide
-from pipeline_lib.estimation.statistics import FULL
+from pipeline_lib.estimation.statistics import ALL, FULL, STOCHASTIC
 
 Direction = Literal["decreasing", "increasing"]
 Floats = NDArray[np.float64]
@@ -290,6 +290,23 @@ def best_estimator(variance: pd.DataFrame) -> pd.DataFrame:
     sample = variance[variance["estimator"] == "sample"]
     covered = pd.MultiIndex.from_frame(sample[key]).isin(pd.MultiIndex.from_frame(blackwell[key]))
     return pd.concat([blackwell, sample[~covered]], ignore_index=True)
+
+
+def whole_gradient(variance: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the stochastic gradient, all tensors together, by the `best_estimator`."""
+    rows = best_estimator(variance[variance["tensor"] == ALL])
+    return rows[rows["quantity"] == STOCHASTIC]
+
+
+def shared_steps(rows: pd.DataFrame) -> pd.DataFrame:
+    """`neighbours` at the steps that both batch sizes record; a larger one takes fewer an epoch.
+
+    A row with runs but no estimate is of runs that diverged, and stays.
+    """
+    comparisons = neighbours(rows)
+    if not len(comparisons):
+        return comparisons
+    return comparisons.dropna(subset=["n_runs_small", "n_runs_large"])
 
 
 def unadjusted_p_values(comparisons: pd.DataFrame) -> Floats:

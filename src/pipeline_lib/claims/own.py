@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from pipeline_lib.claims.ordering import best_estimator, decide, neighbours
+from pipeline_lib.claims.ordering import decide, shared_steps, whole_gradient
 from pipeline_lib.claims.verdict import Claim, Finding, finding
-from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 
 
 def decreasing_variance(
@@ -16,10 +15,8 @@ def decreasing_variance(
     are recorded at both: of the same number of epochs the larger has fewer. With every example in
     the batch the variance is 0 but for rounding, and what is left is still compared.
     """
-    rows = best_estimator(variance[variance["tensor"] == ALL])
-    comparisons = neighbours(rows[rows["quantity"] == STOCHASTIC])
-    if len(comparisons):
-        comparisons = comparisons.dropna(subset=["n_runs_small", "n_runs_large"])
+    rows = whole_gradient(variance)
+    comparisons = shared_steps(rows)
     ordering = decide(comparisons, alpha)
     sizes = ", ".join(map(str, sorted(rows["b"].unique())))
     n_steps = comparisons["step"].nunique() if len(comparisons) else 0
