@@ -18,13 +18,6 @@ def seed_sequence(seed: int, *name: str | int) -> np.random.SeedSequence:
     return np.random.SeedSequence([seed, *np.frombuffer(digest, dtype=np.uint32).tolist()])
 
 
-def batch_stream(
-    seed: int, experiment: str, init: int, b: int, block: int
-) -> np.random.SeedSequence:
-    """The stream of the mini-batches of one training block."""
-    return seed_sequence(seed, "batches", experiment, init, b, block)
-
-
 def replica_states(sequence: np.random.SeedSequence, n_replicas: int) -> NDArray[np.uint64]:
     """States of xoshiro256++ for ``n_replicas`` replicas, shape (R, 4).
 

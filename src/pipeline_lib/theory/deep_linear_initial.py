@@ -12,7 +12,6 @@ the rate has had a say.
 """
 
 from collections.abc import Sequence
-from functools import reduce
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.estimation.statistics import ALL, FULL, STOCHASTIC
+from pipeline_lib.theory.matrix_network import conditional_variances
 
 Array = NDArray[np.float64]
 
@@ -39,15 +39,7 @@ def initial_variances(weights: Sequence[Array], teacher: Array) -> list[float]:
     fits = all(above[1] == below[0] for below, above in pairwise(shapes))
     if not fits or teacher.shape != (shapes[-1][0], shapes[0][1]):
         raise ValueError(f"layers {shapes} and teacher {teacher.shape} do not form a network")
-    residual = _product(weights) - teacher
-    values = []
-    for k in range(len(weights)):
-        left = residual
-        for weight in reversed(weights[k + 1 :]):
-            left = weight.T @ left
-        below = _product(weights[:k]) if k else np.eye(teacher.shape[1])
-        values.append(float(np.sum(left**2) * np.sum(below**2) + np.sum((left @ below.T) ** 2)))
-    return values
+    return conditional_variances(weights, teacher, 1)
 
 
 def initial_theory_table(
@@ -66,7 +58,3 @@ def initial_theory_table(
         for tensor, value in of_tensors.items()
     ]
     return pd.DataFrame(rows, columns=SCHEMAS["theory"].names)
-
-
-def _product(weights: Sequence[Array]) -> Array:
-    return reduce(lambda product, weight: weight @ product, weights)
