@@ -270,8 +270,10 @@ def test_it_stops_anywhere_and_goes_on_bit_for_bit(
         except StoppedError:
             stops += 1
     assert_same(whole, resumed)
-    # Groups of linear networks run in threads, which can end before anyone looks.
-    assert stops >= (0 if case.experiment.model.kind == "linear_network" else 2)
+    # Groups of linear networks run in threads, which can end before anyone looks: there, stops are
+    # those of tests/training/test_block_checkpoints.py.
+    if case.experiment.model.kind != "linear_network":
+        assert stops >= 2
 
 
 def test_a_batch_of_all_examples_has_no_variance_at_step_0(case: Case) -> None:
