@@ -43,6 +43,18 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+# A GPU that is asked for and is not there is told before a job starts, where jobs run here.
+onstart:
+    trains = any(
+        job.rule.name.startswith("train_") for job in workflow.dag.needrun_jobs()
+    )
+    if trains and workflow.local_exec and not workflow.touch:
+        try:
+            resolve_device(study.compute.device)
+        except PipelineError as error:
+            stop(error)
+
+
 # What was wrong comes below all that Snakemake says of the jobs that failed.
 onerror:
     for line in errors_told(map(Path, log)):
