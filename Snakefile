@@ -43,14 +43,19 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-# A GPU that is asked for and is not there is told before a job starts, where jobs run here.
+# What every training job would refuse is told before one starts: a GPU that is asked for and is not
+# there, where jobs run here, and states of other code or configuration.
 onstart:
-    trains = any(
-        job.rule.name.startswith("train_") for job in workflow.dag.needrun_jobs()
-    )
-    if trains and workflow.local_exec and not workflow.touch:
+    blocks = [
+        job
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name.startswith("train_")
+    ]
+    if blocks and not workflow.touch:
+        stop_if_stale(blocks)
         try:
-            resolve_device(study.compute.device)
+            if workflow.local_exec:
+                resolve_device(study.compute.device)
         except PipelineError as error:
             stop(error)
 
@@ -87,6 +92,7 @@ rule all:
 include: "workflow/rules/data.smk"
 include: "workflow/rules/weights.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/fit.smk"
