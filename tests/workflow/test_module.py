@@ -20,7 +20,7 @@ WITH_CONFIG = """
 rule first:
     input: "{prefix}results/smoke/theory/variance/admission.parquet"
     output: "copy.txt"
-    script: "copy.py"
+    script: "made.py"
 
 module study:
     snakefile: "{checkout}/Snakefile"
@@ -63,7 +63,7 @@ def test_with_a_configuration_of_some_keys_and_a_prefix(fresh, tmp_path, prefix)
     text = WITH_CONFIG.format(checkout=fresh, prefix=prefix, line=line)
     (folder / "Snakefile").write_text(text)
     script = "from pathlib import Path\nPath(snakemake.output[0]).write_text('made')\n"
-    (folder / "copy.py").write_text(script)
+    (folder / "made.py").write_text(script)
     snakemake(folder)
     assert (folder / "copy.txt").read_text() == "made"
     import pandas as pd
