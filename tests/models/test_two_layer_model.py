@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from pydantic import TypeAdapter
 from scipy import stats
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from pipeline_lib.models.linear_network.block import (
     Network,
     linear_network_block,
 )
+from pipeline_lib.models.linear_network.deep import DeepLinearReplicas
 from pipeline_lib.models.linear_network.student import Student
 from pipeline_lib.models.linear_network.two_layer import (
     TwoLayerReplicas,
@@ -37,10 +39,12 @@ from pipeline_lib.models.linear_network.two_layer import (
 from pipeline_lib.sampling.gaussian import GaussianSampler, Inputs, SecondMoment, second_moment
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.block import CPU, Hardware
+from pipeline_lib.study.optimizers import OPTIMIZERS, AnyOptimizer, Optimizer
 from pipeline_lib.theory import two_layer as theory
 from pipeline_lib.training.loop import train
 from pipeline_lib.training.replica_moments import gradient_moments, sq_norms
 from pipeline_lib.training.steps import StepPlan
+from pipeline_lib.training.update import Update
 
 P, HIDDEN, P2 = 5, 16, 7  # the hidden layer is wider than P + P2
 PARTS = ("W1", "W2")
@@ -407,9 +411,11 @@ FRESH = """
 import hashlib
 import numpy as np, pandas as pd
 from pipeline_lib.models.linear_network.block import linear_network_block
+from pipeline_lib.models.linear_network.deep import DeepLinearReplicas
 from pipeline_lib.models.linear_network.student import Student
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.training.steps import StepPlan
+from pipeline_lib.training.update import Update
 rng = np.random.default_rng(0)
 w1, w2, teacher = (
     0.05 * rng.standard_normal(shape) for shape in ((256, 64), (128, 256), (128, 64))
@@ -491,3 +497,24 @@ def test_block_on_cuda_has_the_law_of_the_block_on_cpu(b: int) -> None:
     error = np.hypot(*(np.sqrt(t["contribution_m2"].to_numpy()) / 2000 for t in tables))
     difference = tables[0]["contribution_mean"].to_numpy() - tables[1]["contribution_mean"]
     assert (np.abs(difference) <= 4.5 * error + 1e-5 * tables[0]["contribution_mean"]).all()
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_every_optimiser_trains_on_the_gradients_at_the_present_weights(kind: str) -> None:
+    """Against the deep stack, which keeps no products from one step to the next."""
+    w1, w2, teacher = network()
+    optimizer: Optimizer = TypeAdapter(AnyOptimizer).validate_python(
+        {"kind": kind, "weight_decay": 0.1}
+    )
+    stacks = TwoLayerReplicas(w1, w2, teacher, 3), DeepLinearReplicas([w1, w2], teacher, 3)
+    updates = [Update(stack.parameters, optimizer) for stack in stacks]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        batch = Inputs(torch.randn(3, 6, P, generator=generator, dtype=torch.float64))
+        ours, theirs = (stack.gradients(batch) for stack in stacks)
+        full, their_full = (stack.full_gradients() for stack in stacks)
+        for name in PARTS:
+            assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-12)
+            assert_allclose(full[name], their_full[name], rtol=0, atol=1e-12)
+        for update, gradients in zip(updates, (ours, theirs), strict=True):
+            update.step(gradients, 0.1)

@@ -408,6 +408,8 @@ def test_the_library_does_nothing_that_the_search_cannot_follow():
                 keyword.arg == "metaclass" for keyword in node.keywords
             ):
                 name = "metaclass"
+            if name == "eval" and isinstance(node, ast.Attribute):
+                continue  # of a torch module, which evaluates no text
             if name in UNSEEN | {"import_module", "metaclass"}:
                 short = str(path).partition("/pipeline_lib/")[2] or path.name
                 used.add((short, name))

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -76,8 +77,10 @@ def in_small_pieces(patch: pytest.MonkeyPatch, kind: str) -> None:
     patch.setattr(blocks, "CHUNK_BYTES", STEPS_AT_ONCE * 16 * REPLICAS * 4)
     patch.setattr(blocks_two_layer, "_STEPS_PER_RECORD", STEPS_AT_ONCE)
     patch.setattr(resumable, "_POLL_S", 0.001)
-    patch.setattr("pipeline_lib.training.loop.train.__defaults__", (STEPS_AT_ONCE, 0))
-    patch.setattr("pipeline_lib.training.loop.TorchRun.__init__.__defaults__", (STEPS_AT_ONCE,))
+    patch.setattr("pipeline_lib.training.loop.train.__defaults__", (STEPS_AT_ONCE, 0, None))
+    patch.setattr(
+        "pipeline_lib.training.loop.TorchRun.__init__.__defaults__", (STEPS_AT_ONCE, None)
+    )
     if kind == "two layers, torch":
         patch.setattr(blocks_two_layer, "has_kernel", lambda tensor: False)
 
@@ -110,19 +113,30 @@ class Watching(Checkpoint):
 
 
 class Slow(Checkpoint):
-    """Leaves time to be killed in."""
+    """Leaves time to be killed in, and waits for it once some steps more are saved."""
+
+    waits = True
+
+    def load(self) -> dict[str, Any] | None:
+        state = super().load()
+        self.enough = steps_done(state) + 2 * STEPS_AT_ONCE
+        return state
 
     def save(self, state: State) -> bool:
         time.sleep(0.02)
-        return super().save(state)
+        is_saved = super().save(state)
+        if self.waits and steps_done(state) > self.enough:
+            threading.Event().wait()
+        return is_saved
 
 
-def train(kind: str, folder: Path, threads: int) -> None:
+def train(kind: str, folder: Path, threads: int, is_last: bool) -> None:
     """What a child process does: the block, with a save at every chance, and its tables."""
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         in_small_pieces(patch, kind)
         with Slow(folder / "state.zip", MADE_OF, every_s=0) as state:
+            state.waits = not is_last
             result = BLOCKS[kind](state, threads)
             for name in ("statistics", "divergence"):
                 getattr(result, name).to_pickle(folder / name)
@@ -141,7 +155,7 @@ def test_a_killed_process_goes_on_bit_for_bit(
     done = [0]
     for threads in (1, 2, 3, 1, 2):  # another number of them after each kill
         last = len(done) == 5
-        child = children.Process(target=train, args=(kind, tmp_path, threads))
+        child = children.Process(target=train, args=(kind, tmp_path, threads, last))
         child.start()
         if last:
             child.join()

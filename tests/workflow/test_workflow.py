@@ -33,7 +33,7 @@ def test_figure_1b_needs_nothing_of_figure_1a(fresh):
 def test_slurm_profile_is_found_and_keeps_the_default_profile(fresh):
     done = snakemake(fresh, "--dry-run", "--profile", "slurm")
     assert done.returncode == 0, done.stderr
-    assert jobs(done.stdout + done.stderr)["train_block"] == 26
+    assert jobs(done.stdout + done.stderr)["train_block"] == 30
     assert "profiles/default" in done.stderr
 
 

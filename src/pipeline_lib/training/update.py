@@ -67,6 +67,8 @@ class Update:
         for name, parameter in self._parameters.items():
             parameter.grad = gradients[name].contiguous()
         self._optimizer.step()
+        # Fused updates leave the version as it was, by which a stack knows that weights are new.
+        torch.autograd.graph.increment_version(list(self._parameters.values()))
         for parameter in self._parameters.values():
             parameter.grad = None  # the memory is the stack's
 

@@ -27,6 +27,7 @@ class Digests:
     def __init__(self, library: Library, scripts: Path, kept: Path) -> None:
         self._library, self._scripts, self._kept = library, scripts, kept
         self._known: dict[str, Any] | None = None
+        self._own: dict[Path, str] = {}
 
     def of(self, script: str, models: Iterable[str] = (), own: Iterable[Path] = ()) -> str:
         """A fingerprint of the code behind ``script``, the name of a file of the folder.
@@ -44,8 +45,12 @@ class Digests:
             self._known["digests"][key] = [found.digest(), found.uses_models]
             self._write(self._known)
         digest, uses_models = self._known["digests"][key]
-        of_own = [self._library.search(path).digest() for path in own if uses_models]
-        return "-".join([digest, *of_own])
+        return "-".join([digest, *(self._of_own(path) for path in own if uses_models)])
+
+    def _of_own(self, path: Path) -> str:
+        if path not in self._own:
+            self._own[path] = self._library.search(path).digest()
+        return self._own[path]
 
     def _read(self) -> dict[str, Any]:
         code = self._state_of_code()
