@@ -35,6 +35,12 @@ def stop(message):
     sys.exit(1)
 
 
+# Snakemake starts scripts through a shell and does not quote the interpreter.
+if " " in sys.executable:
+    stop(
+        f"{sys.executable!r}: Snakemake cannot run scripts with an interpreter whose path has a "
+        "space; have the environment elsewhere, as in: make study VENV=/tmp/venv"
+    )
 here = Path.cwd()
 try:
     written = [CHECKOUT / "config.yaml", *map(Path, workflow.overwrite_configfiles)]
