@@ -211,3 +211,8 @@ def test_e12_looks_at_the_stated_number_of_runs(regression):
     one_short = clear[~((clear["b"] == 8) & (clear["step"] == STEPS - 1))]
     short = stated_p_values({"Figure 2": Figure(one_short, PROBLEM, stated)})
     assert short.scale_needed == "10 steps (here 9) for Figure 2"
+    # without two of its sizes there is nothing to compare
+    for sizes in ((2, 64), (64, 128)):
+        lacking = dataclasses.replace(stated, batch_sizes=sizes)
+        found = stated_p_values({"Figure 2": Figure(clear, PROBLEM, lacking)})
+        assert (found.verdict, found.n_comparisons) == ("not tested at this scale", 0)

@@ -231,6 +231,16 @@ def test_fewer_epochs_are_another_problem_where_learning_rates_depend_on_them(so
     assert verdicts(changed(source, "mnist", epochs=500), ["E9"]) == {"E9": "refuted"}
 
 
+def test_exact_claims_on_fresh_mini_batches_do_not_speak_of_another_way_of_drawing(source):
+    # the recursion of both is that of the paper, without replacement, whatever `admission` does
+    drawn = changed(source, "admission", sampling="with_replacement", iterations=3)
+    for name in ("T4", "H2"):
+        found = EVALUATORS[name][1](drawn)
+        assert (found.verdict, found.artefact) == ("confirmed", None)
+        assert "with_replacement" not in found.evidence
+        assert EVALUATORS[name][1](changed(source, "admission", iterations=3)).artefact is not None
+
+
 def test_other_distorted_images_are_another_problem(source):
     weak = dataclasses.replace(source.study.distortion, alpha=0.0)
     other = dataclasses.replace(source, study=with_settings(source.study, distortion=weak))

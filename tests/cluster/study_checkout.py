@@ -88,7 +88,7 @@ class Checkout:
                 command, cwd=self.folder, env=environment, stdout=output, stderr=output, text=True
             )
 
-    def finish(self, process: subprocess.Popen[str], seconds: float = 150) -> int:
+    def finish(self, process: subprocess.Popen[str], seconds: float = 900) -> int:
         """Wait for Snakemake; its exit status."""
         try:
             return process.wait(seconds)

@@ -21,7 +21,7 @@ def test_with_accounts_the_controller_may_be_away_for_longer(
     profile.write_text(text.replace('account: ""', f"account: {SETTINGS['ACCOUNT']}"))
 
     process = checkout.start(TARGET, options=("--profile", "slurm", *QUICK_LOOKS))
-    wait_until(lambda: len(checkout.states) == 1, 60, "the first block trains")
+    wait_until(lambda: len(checkout.states) == 1, 300, "the first block trains")
     cluster.kill_controller()
     wait_until(lambda: "Falling back to 'sacct'" in checkout.output, 120, "a look gives up")
     cluster.start_controller()

@@ -25,7 +25,7 @@ def start_and_wait_for_training(
 ) -> tuple[subprocess.Popen[str], Job]:
     """Snakemake and its job, which holds both blocks, once the first has saved a state."""
     process = checkout.start(TARGET, options=options)
-    wait_until(lambda: len(checkout.states) == 1, 60, "the first block trains")
+    wait_until(lambda: len(checkout.states) == 1, 300, "the first block trains")
     (job,) = cluster.running()
     return process, job
 
@@ -62,11 +62,11 @@ def test_a_cancelled_job_is_submitted_again_and_goes_on(cluster, checkout, undis
     # No state is saved but when the signal comes.
     checkout.save_states_every(3600)
     process = checkout.start(TARGET, options=SLURM)
-    wait_until(lambda: listening_block() is not None, 60, "the first block listens to signals")
+    wait_until(lambda: listening_block() is not None, 300, "the first block listens to signals")
     block = listening_block()
     assert block is not None
     begun = block.cpu_times().user
-    wait_until(lambda: block.cpu_times().user > begun + 0.5, 30, "it trains")
+    wait_until(lambda: block.cpu_times().user > begun + 0.5, 300, "it trains")
     assert checkout.states == []
     (job,) = cluster.running()
     output_of("scancel", job.number)
@@ -125,7 +125,7 @@ def test_the_controller_is_killed_and_started_again(cluster, checkout, undisturb
         return any(child.name() in ("scontrol", "squeue") for child in snakemake.children())
 
     cluster.kill_controller()
-    wait_until(asks_for_states, 60, "a look at the jobs without a controller")
+    wait_until(asks_for_states, 300, "a look at the jobs without a controller")
     time.sleep(3)
     cluster.start_controller()
     assert checkout.finish(process) == 0, checkout.output
@@ -156,7 +156,7 @@ def test_snakemake_is_killed_and_started_again(cluster, checkout, undisturbed, o
     assert checkout.run(TARGET, options=("--unlock",)) == 0, checkout.output
     process = checkout.start(TARGET, options=SLURM)
     if orphan == "left_running":
-        wait_until(lambda: len(cluster.running()) == 1, 60, "a second job")
+        wait_until(lambda: len(cluster.running()) == 1, 300, "a second job")
         output_of("scontrol", "resume", job.number)
     assert checkout.finish(process) == 0, checkout.output
     if orphan == "cancelled":

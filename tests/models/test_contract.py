@@ -150,8 +150,8 @@ def write_sources(folder: Path) -> None:
             "input_ids": [rng.integers(4, 64, 8).astype(np.int32) for _ in range(N + 4)],
         }
     )
-    write_table(folder / "data/tiny.parquet", reviews, "reviews", origin)
-    write_text(folder / "data/tiny.json", '{"vocabulary": 64}')
+    write_table(folder / "data/reviews/tiny.parquet", reviews, "reviews", origin)
+    write_text(folder / "data/reviews/tiny.json", '{"vocabulary": 64}')
 
 
 @dataclass(frozen=True)

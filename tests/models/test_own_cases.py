@@ -359,6 +359,15 @@ def test_a_last_mini_batch_that_does_not_fit_is_told_before_training() -> None:
     expected = r"the last mini-batch of an epoch at b = 4, 1 of 41 examples.*last_batch: drop"
     with pytest.raises(ConfigError, match=expected):
         trained(of)
+    once = experiment(
+        "squeezed",
+        "torch.nn.functional:binary_cross_entropy_with_logits",
+        "signs",
+        changes | {"sampling": "shuffled_once"},
+        arguments={"dataset": {"n": 41}},
+    )
+    with pytest.raises(ConfigError, match=expected):
+        trained(once)
     dropped = experiment(
         "squeezed",
         "torch.nn.functional:binary_cross_entropy_with_logits",

@@ -230,6 +230,11 @@ OF_SEVERAL_VALUES = [
     (f"{SWEEP}.polynomial.steps", [10, 41], ["polynomial.steps: 41", "allowed: 0 to iterati"]),
     (f"{SWEEP}.batch_sizes", [2, 4], ["polynomial.degree: 6", "at least 8", "got 2"]),
     (
+        f"{ADMISSION}.learning_rate",
+        {"schedule": "warmup_linear", "initial": 0.1, "warmup": 0.9999},
+        ["admission.learning_rate.warmup: 0.9999 takes all steps, 2000", "leaves at least one"],
+    ),
+    (
         "scales.smoke.admision",
         {},
         ["scales.smoke.admision: unknown", "allowed: admission, "],

@@ -178,7 +178,7 @@ def test_a_warmup_that_is_no_share_is_refused(warmup: float, told: str) -> None:
 
 
 def test_a_warmup_that_leaves_no_step_to_fall_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 to 9"):
+    with pytest.raises(ConfigError, match=r"0\.96 takes all steps, 10;"):
         LearningRate("warmup_linear", 1.0, 0.96).values(10)
 
 

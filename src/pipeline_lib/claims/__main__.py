@@ -7,7 +7,6 @@ what the rule `claims` found with the tables of that folder.
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,24 @@ from pipeline_lib.claims import linear_theory, network_theory, networks_exact
 from pipeline_lib.claims.any_model import lemma_1_for_any_model
 from pipeline_lib.claims.batch_dependence import count_of_batch_sizes
 from pipeline_lib.claims.catalogue import CLAIMS, THEOREMS
+from pipeline_lib.claims.further_evaluators import NETWORK, RATES
 from pipeline_lib.claims.gaussian_words import lemma_8
 from pipeline_lib.claims.linear_exact import corollary_1, expected_loss
 from pipeline_lib.claims.regression_losses import held_out_loss_falls, monotone_after_equal_epochs
-from pipeline_lib.claims.setting import ADMISSIONS, SCALAR_NETWORK, instance, on_instance
+from pipeline_lib.claims.setting import ADMISSIONS, instance, on_instance
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.theory.counterexample import counterexample_table
 from pipeline_lib.theory.heavy_tails import ScalarTraining
 from pipeline_lib.theory.network_tables import network_degrees_table
-from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
+from pipeline_lib.theory.scalar_network import variances
 from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table
 from pipeline_lib.theory.scheme_tables import equal_epochs_table, small_sample
 from pipeline_lib.theory.studied_networks import solve_studied
 
 Floats = NDArray[np.float64]
 
-NETWORK = ScalarNetwork(*(Fraction(SCALAR_NETWORK[name]) for name in ("w1", "w2", "target")))
-RATES = (Fraction(SCALAR_NETWORK["learning_rate"]),) * 2
 LARGEST_STEP = 2
 _SMALL_PROBLEM = {"rows": 20, "features": "3 of a normal distribution"}
 

@@ -138,6 +138,17 @@ def _of_any_regression(source: Source, found: Finding) -> Finding:
     return instance(found, source.problem("admission"), FIGURE_1A.problem)
 
 
+def _of_fresh_regression(source: Source, found: Finding) -> Finding:
+    """The same of a finding computed for mini-batches drawn afresh without replacement.
+
+    `admission` may draw them with replacement: then its tables hold other numbers.
+    """
+    here = source.problem("admission")
+    if here["sampling"] != FIGURE_1A.problem["sampling"]:
+        found = replace(found, artefact=None)
+    return instance(found, {**here, "sampling": FIGURE_1A.problem["sampling"]}, FIGURE_1A.problem)
+
+
 def _of_any_network(source: Source, found: Finding, steps: int) -> Finding:
     """A finding on a claim about every linear network, from that of the scalar one, t < steps."""
     here = _scalar_network(source)
@@ -165,7 +176,7 @@ def _corollary_1(source: Source) -> Finding:
         steps,
         artefact=source.file("theory/variance/admission"),
     )
-    return _of_any_regression(source, found)
+    return _of_fresh_regression(source, found)
 
 
 def _expected_loss(source: Source) -> Finding:
@@ -178,7 +189,7 @@ def _expected_loss(source: Source) -> Finding:
         source.iterated("admission").learning_rates(),
         artefact=source.file("theory/loss/admission"),
     )
-    return _of_any_regression(source, found)
+    return _of_fresh_regression(source, found)
 
 
 def _degree(source: Source) -> Finding:

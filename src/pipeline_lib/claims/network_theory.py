@@ -8,19 +8,15 @@ from math import prod
 import numpy as np
 import pandas as pd
 from flint import Ordering as MonomialOrder
-from flint import fmpq, fmpq_mpoly, fmpq_mpoly_ctx, fmpq_poly
+from flint import fmpq, fmpq_mpoly_ctx, fmpq_poly
 from numpy.typing import NDArray
 
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.verdict import Finding, finding, from_instances, from_parts
 from pipeline_lib.estimation.statistics import STOCHASTIC
 from pipeline_lib.theory.batch_polynomial import Rational, as_rational
-from pipeline_lib.theory.scalar_network import (
-    ScalarNetwork,
-    checked_rates,
-    moment_polynomials,
-    variance_at_step,
-)
+from pipeline_lib.theory.scalar_depth import expectation
+from pipeline_lib.theory.scalar_network import ScalarNetwork, checked_rates, variance_at_step
 from pipeline_lib.theory.wick import gaussian_word_mean, wick_terms
 
 Floats = NDArray[np.float64]
@@ -152,7 +148,7 @@ def population_moments(
         move = (w2 * w1 - target) * s * rate
         w1, w2 = w1 - move * w2, w2 - move * w1
     gradient = w2 * (w2 * w1 - target)
-    return _expectation(gradient), _expectation(gradient * gradient)
+    return expectation(gradient), expectation(gradient * gradient)
 
 
 def theorem_5(degrees: pd.DataFrame, artefact: str | None = None) -> Finding:
@@ -212,19 +208,6 @@ def lemma_3_digits(n_factors: int, sizes: Mapping[int, Mapping[Pattern, int]]) -
     )
     verdict = from_instances(constant)
     return finding(CLAIMS["T10"], verdict, evidence, exact=True, n_comparisons=len(classes))
-
-
-def _expectation(polynomial: fmpq_mpoly) -> fmpq_poly:
-    """E over independent s_k: every power s^j becomes its moment, a polynomial in 1/b."""
-    terms = polynomial.to_dict()
-    moments = moment_polynomials(max((max(powers) for powers in terms), default=0))
-    total = fmpq_poly([])
-    for powers, coefficient in terms.items():
-        term = fmpq_poly([coefficient])
-        for power in powers:
-            term *= moments[power]
-        total += term
-    return total
 
 
 def _digits(value: int, base: int, count: int) -> tuple[int, ...]:

@@ -34,7 +34,8 @@ def draw(
 
     ``estimates`` and ``repeats`` are the artefacts heavy_tails and heavy_tails_repeats, ``level``
     the confidence level of the former's intervals. Hollow markers: flagged by
-    `reliability.reliability` or `reliability.precise`. Steps without an estimate, where runs overflow, show the exact line.
+    `reliability.reliability` or `reliability.precise`. Steps without an estimate, where runs
+    overflow, show the exact line.
     """
     here = estimates[(estimates["tensor"] == tensor) & (estimates["estimator"] == estimator)]
     spread = repeats[(repeats["tensor"] == tensor) & (repeats["estimator"] == estimator)]

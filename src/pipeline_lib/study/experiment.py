@@ -225,6 +225,9 @@ def _check_updates(where: str, experiment: Experiment, kind: str) -> None:
     if mistake is not None:
         key, text = mistake
         raise ConfigError(f"{where}.learning_rate.{key}: {text}")
+    if isinstance(experiment, IterationExperiment):  # in epochs the data decide how many steps
+        key = f"{where}.learning_rate.warmup"
+        experiment.learning_rate.warmup_steps(key, experiment.iterations)
     if optimizer != PLAIN_SGD and optimizer.kind not in model.optimizers:
         raise ConfigError(
             f"{where}.optimizer: {optimizer.kind} is not for {kind}; "

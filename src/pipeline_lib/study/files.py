@@ -142,6 +142,9 @@ def _check_keys(path: Path, node: yaml.MappingNode, key: _Key) -> None:
     for name, _ in node.value:
         if name.tag == _MERGE or not isinstance(name, yaml.ScalarNode):
             continue
+        # An aliased mapping comes by again, with what was merged into it: keys of other places.
+        if not node.start_mark.index <= name.start_mark.index < node.end_mark.index:
+            continue
         if name.value in first:
             raise ConfigError(
                 f"{_place(path, name.start_mark)}: the key {'.'.join((*key, name.value))} stands "

@@ -121,8 +121,8 @@ class LearningRate:
         (2019), and `cosine` is ``final + (initial - final) (1 + cos(pi (t - w) / (T - w))) / 2``
         (Loshchilov & Hutter, 2017). `step` drops for the k-th time at t = ceil(k every T).
 
-        Raises ValueError unless w < T, ConfigError if a function of the user's own fails or returns
-        no rate.
+        Raises ConfigError unless w < T, and if a function of the user's own fails or returns no
+        rate.
         """
         if self.schedule == "constant":
             return np.full(iterations, self.initial)
@@ -130,11 +130,7 @@ class LearningRate:
             return np.array([float(rate) for rate in self.exact(iterations)])
         if self.is_own:
             return self._own_values(iterations)
-        warmup = round(self.warmup * iterations)
-        if warmup >= iterations:
-            raise ValueError(
-                f"warm-up of {warmup} steps: allowed are 0 to {iterations - 1}, below all"
-            )
+        warmup = self.warmup_steps("config: learning_rate.warmup", iterations)
         rising = [self.initial * t / warmup for t in range(warmup)]
         left = iterations - warmup
         if self.schedule == "warmup_linear":
@@ -146,11 +142,23 @@ class LearningRate:
             ]
         return np.array(rising + falling)
 
+    def warmup_steps(self, where: str, iterations: int) -> int:
+        """How many of ``iterations`` steps are warm-up.
+
+        Raises ConfigError, in one line that begins with ``where``, the key, if all are.
+        """
+        warmup = round(self.warmup * iterations)
+        if warmup >= iterations:
+            raise ConfigError(
+                f"{where}: {self.warmup} takes all steps, {iterations}; "
+                "allowed: a share that leaves at least one"
+            )
+        return warmup
+
     def _drops(self, iterations: int) -> list[int]:
         """How often `step` has dropped at each step."""
         every = Fraction(str(self.every))
-        after = [math.ceil(k * every * iterations) for k in range(1, math.ceil(1 / every))]
-        return [sum(t >= drop for drop in after) for t in range(iterations)]
+        return [math.floor(t / (every * iterations)) for t in range(iterations)]
 
     def _own_values(self, iterations: int) -> NDArray[np.float64]:
         where = "config: learning_rate.schedule"

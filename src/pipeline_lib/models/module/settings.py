@@ -16,7 +16,7 @@ from pipeline_lib.imports import (
     refuse_missing,
     source_files,
 )
-from pipeline_lib.sampling.names import FINITE, Sampling
+from pipeline_lib.sampling.names import FINITE, IN_EPOCHS, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.experiment import EpochExperiment, Experiment
 from pipeline_lib.study.model import Model, TrainingData, Weights
@@ -129,7 +129,7 @@ class OwnModule(Model):
             self._loss(experiment),
             data,
             experiment.batch_sizes,
-            experiment.last_batch if experiment.sampled == "epochs" else "drop",
+            experiment.last_batch if experiment.sampled in IN_EPOCHS else "drop",
             self._metric(experiment),
         )
         log.info("loss: %s", objective.kind)

@@ -8,9 +8,9 @@ from pathlib import Path
 from pipeline_lib.study.code.modules import Module
 from pipeline_lib.study.code.statements import Statement, Target
 
-# Modules that decide what is told, not what is computed, and the one that reads the configuration:
-# its values are parameters of the rules, which Snakemake compares itself.
-WITHOUT_NUMBERS = frozenset({"errors", "logs", "study.config"})
+# Modules that decide what is told or asked of a cluster, not what is computed, and the one that
+# reads the configuration: its values are parameters of the rules, which Snakemake compares itself.
+WITHOUT_NUMBERS = frozenset({"errors", "logs", "study.config", "study.cost"})
 # The table of all models; a job depends on its own.
 MODELS = Target("models", "MODELS")
 # Tables of which a job depends on the entries that its code names.
