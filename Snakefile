@@ -43,6 +43,23 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+# What every training job would refuse is told before one starts: a GPU that is asked for and is not
+# there, where jobs run here, and states of other code or configuration.
+onstart:
+    blocks = [
+        job
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name.startswith("train_")
+    ]
+    if blocks and not workflow.touch:
+        stop_if_stale(blocks)
+        try:
+            if workflow.local_exec:
+                resolve_device(study.compute.device)
+        except PipelineError as error:
+            stop(error)
+
+
 # What was wrong comes below all that Snakemake says of the jobs that failed.
 onerror:
     for line in errors_told(map(Path, log)):
@@ -75,6 +92,7 @@ rule all:
 include: "workflow/rules/data.smk"
 include: "workflow/rules/weights.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/fit.smk"

@@ -201,10 +201,29 @@ OF_ONE_VALUE = [
     ("compute.checkpoint_every_s", 0, ["compute.checkpoint_every_s: 0", "above 0"]),
     ("seed", -1, ["seed: -1", "at least 0"]),
     ("data_dir", 3, ["data_dir: 3", "allowed: string or null"]),
-    ("confidence_level", 1.0, ["confidence_level: 1.0", "below 1"]),
-    (f"{ADMISSION}.model.features", "al", ["admission.model.features: 'al'", "all"]),
+    ("confidence_level", 1.0, ["confidence_level: 1.0", "at most 0.9999"]),
+    ("confidence_level", 1 - 1e-16, ["confidence_level: 0.9999999999999999", "at most 0.9999"]),
+    ("confidence_level", 0.05, ["confidence_level: 0.05", "at least 0.5"]),
+    (
+        f"{ADMISSION}.model.features",
+        "cgpa",
+        ["admission.model.features: 'cgpa'", "all, or a list, such as [gre_score], of", "cgpa"],
+    ),
+    (f"{ADMISSION}.learning_rate.initial", 1e300, ["initial: 1e+300", "at most 1000000"]),
+    (f"{ADMISSION}.iterations", 10**9, ["iterations: 1000000000", "at most 10000000"]),
 ]
 OF_SEVERAL_VALUES = [
+    (
+        "scales.quick.mnist_inits.initial_weights",
+        {"count": 5 * 10**8},
+        ["scales.quick.mnist_inits.runs_per_block", "1,000,000,000 training jobs", "at most"],
+    ),
+    (
+        "scales.quick.yelp.model.training_examples",
+        801,
+        ["scales.quick.yelp.model.training_examples: 801", "even numbers"],
+    ),
+    ("scales.quick.yelp.model.n_head", 5, ["d_model: 32 with n_head 5", "even multiple"]),
     ("scale", "tiny", ["scale: 'tiny'", "allowed values: smoke, quick, paper"]),
     (f"{ADMISSION}.batch_sizes", [4, 501], ["admission.batch_sizes: 501", "allowed: 1 to 500"]),
     (f"{ADMISSION}.runs", 1500, ["admission.runs: 1500", "multiples of runs_per_block = 1000"]),

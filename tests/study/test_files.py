@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.errors import ConfigError
-from pipeline_lib.study.files import located, read_config
+from pipeline_lib.study.files import located, main, read_config
 
 BAD = {
     "anchor": ("a: &a\n  b: 1\nc: &c\n  d: *c\n", ", line 3: the anchor of c is used"),
@@ -93,3 +93,14 @@ def test_the_values_are_those_that_yaml_reads(repository):
     for key, line in found.lines.items():
         written = path.read_text().splitlines()[line - 1]
         assert re.search(rf"\b{re.escape(key[-1])}:", written), key
+
+
+def test_files_are_checked_from_the_command_line(tmp_path, capsys):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("a: 1\n")
+    bad.write_text("a: 1\na: 2\n")
+    assert main([str(good)]) == 0
+    assert main([str(good), str(bad)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {bad}, line 2: the key a stands on line 1 already; keep one\n"
+    )

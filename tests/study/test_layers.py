@@ -88,8 +88,8 @@ def test_a_change_for_this_run_is_not_refused_for_another_scale(raw):
          "config: scales.quick.mnist: 3 is of the wrong type"),
         # What a scale leaves as it is stands under `experiments`.
         (
-            {"experiments": {"admission": {"polynomial": {"steps": [5000], "degree": 2}}}},
-            "config: experiments.admission.polynomial.steps: 5000 is not a recorded step",
+            {"scale": "smoke", "experiments": {"admission_sweep": {"batch_sizes": [2, 4]}}},
+            "config: experiments.admission_sweep.polynomial.degree: 6 needs at least 8",
         ),
     ],
 )  # fmt: skip

@@ -74,3 +74,20 @@ def test_ctrl_c_saves_the_block_that_trains(repository, tmp_path) -> None:
         assert "Traceback" not in text
         assert state.exists()
         assert not target.exists()
+    # Another configuration: told before a job starts, and mended by what the line says.
+    rate = {"learning_rate": {"initial": 0.05}}
+    changed = CHANGES | {"scales": {"smoke": {"teacher_student": SCALE["teacher_student"] | rate}}}
+    (folder / "changes.yaml").write_text(json.dumps(changed))
+    log.unlink()
+    with making(target, folder) as process:
+        _, told = process.communicate()
+    (line,) = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert f"{state.relative_to(folder)} is the state of a run of other" in line
+    assert "snakemake --cores 1 clear_checkpoints" in line
+    assert not log.exists()
+    clearing = [sys.executable, "-m", "snakemake", "--cores", "1", "clear_checkpoints"]
+    options = ["--configfile", "changes.yaml", "--config", "scale=smoke"]
+    subprocess.run([*clearing, *options], cwd=folder, check=True, capture_output=True)
+    assert not state.exists()
+    with making(target, folder) as process:
+        wait_until(lambda: "Traceback" not in text_of(log) and state.exists(), process)

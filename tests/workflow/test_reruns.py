@@ -3,9 +3,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -45,19 +46,24 @@ print(json.dumps(found))
 KINDS = [f"{kind.__module__}:{kind.__name__}" for kind in MODELS.values()]
 
 
-def planned(folder: Path, data: str | None) -> set[str]:
+def planned(folder: Path, data: str | None, *arguments: str) -> set[str]:
     """Rules of which a dry run lists jobs, and as "rule of experiment" what it lists them for."""
-    done = snakemake(folder, *SMOKE, data=data)
+    return set(counted(folder, data, *arguments))
+
+
+def counted(folder: Path, data: str | None, *arguments: str) -> Counter[str]:
+    """`planned`, with the number of jobs."""
+    done = snakemake(folder, *SMOKE, *arguments, data=data)
     assert done.returncode == 0, done.stderr
     output = done.stdout + done.stderr
     if NOTHING in output:
-        return set()
-    rules = set(jobs(output)) - {"all", "total"}
+        return Counter()
+    rules = Counter({name: n for name, n in jobs(output).items() if name not in ("all", "total")})
     listed = re.findall(r"^(?:local)?rule (\w+):\n((?: +.*\n)*)", output, re.MULTILINE)
-    assert rules <= {rule for rule, _ in listed}
+    assert set(rules) <= {rule for rule, _ in listed}
     for rule, told in listed:
         if named := re.search(r"wildcards: .*experiment=(\w+)", told):
-            rules.add(f"{rule} of {named[1]}")
+            rules[f"{rule} of {named[1]}"] += 1
     return rules
 
 
@@ -137,6 +143,110 @@ def test_a_real_edit_reruns_what_depends_on_it(smoke, data_dir, edit, name, reru
 def test_an_edit_reruns_exactly(smoke, data_dir, edit, name, change, expected):
     edit(name, change)
     assert planned(smoke, data_dir) == expected
+
+
+NOT_COMPUTED = {"describe_results"}  # which says how the tables were made
+MNIST = PERCEPTRON - {"train_network of mnist_inits"}
+SUMMARIES = {"aggregate_variance", "summarise_metrics"}
+OF_DATA = RAW_DATA | {"prepare_yelp", "distort_mnist"}
+
+
+def trained(rules: Counter[str]) -> dict[str, int]:
+    """The jobs that cost something: training, by experiment, with their number."""
+    return {name: n for name, n in rules.items() if name in TRAINING}
+
+
+@pytest.mark.parametrize(
+    ("change", "trains", "runs", "spares"),
+    [
+        # Exact tables state the seed, confidence level and configuration, and are made again.
+        ({"seed": 1}, dict.fromkeys(TRAINING), {"estimate_heavy_tails", "claims"},
+         WEIGHTS | OF_DATA),
+        ({"scales": {"smoke": {"admission": {"runs": 90}}}}, {"train_block of admission": 2},
+         {"aggregate_variance of admission", "fig1a", "claims"},
+         WEIGHTS | OF_DATA | THEORY | {"fig1b", "aggregate_variance of admission_sweep"}),
+        ({"scales": {"smoke": {"mnist": {"batch_sizes": [64, 128, 256]}}}},
+         {"train_network of mnist": 2}, {"aggregate_variance of mnist", "fig6", "claims"},
+         WEIGHTS | OF_DATA | THEORY | {"fig3a"}),
+        ({"scales": {"smoke": {"mnist": {"runs_per_block": 4}}}}, {"train_network of mnist": 2},
+         {"aggregate_variance of mnist", "fig6"}, WEIGHTS | OF_DATA | THEORY | {"fig3a"}),
+        ({"scales": {"smoke": {"teacher_student": {"iterations": 12}}}},
+         {"train_block of teacher_student": 2}, {"fig2a", "fig2b"},
+         WEIGHTS | OF_DATA | {"fig1a", "fig6", "exact_moments"}),
+        # Losses are evaluated during training and cannot be had afterwards.
+        ({"scales": {"smoke": {"mnist": {"evaluate_every": 2}}}}, {"train_network of mnist": 4},
+         {"summarise_metrics of mnist", "fig4a"}, WEIGHTS | OF_DATA | THEORY | {"fig3a"}),
+        ({"distortion": {"alpha": 9}}, dict.fromkeys(PERCEPTRON),
+         {"distort_mnist", "distortion", "fig3b"}, WEIGHTS | RAW_DATA | THEORY | {"fig1a"}),
+        ({"confidence_level": 0.9}, {}, {"aggregate_variance", "fig1a", "claims"},
+         WEIGHTS | OF_DATA),
+        # Replicas trained together may round otherwise; initial weights know none.
+        ({"experiments": {"teacher_student": {"model": {"replicas_at_once": 5}}}},
+         {"train_block of teacher_student": 2}, {"fig2a"}, WEIGHTS | OF_DATA | {"exact_moments"}),
+        ({"experiments": {"mnist": {"initial_weights": {"seed": 2}}}},
+         {"train_network of mnist": 4}, {"draw_weights of mnist"},
+         (WEIGHTS - {"draw_weights of mnist"}) | OF_DATA | THEORY),
+    ],
+)  # fmt: skip
+def test_a_change_of_the_configuration_reruns(
+    smoke, data_dir, tmp_path, change, trains, runs, spares
+):
+    """``trains`` has the training jobs, their number where it is not that of all blocks."""
+    (tmp_path / "mine.yaml").write_text(json.dumps(change))
+    found = counted(smoke, data_dir, "--configfile", str(tmp_path / "mine.yaml"))
+    assert {name: n for name, n in trained(found).items() if trains.get(name)} == {
+        name: n for name, n in trains.items() if n
+    }
+    assert set(trained(found)) == set(trains)
+    assert runs - set(found) == set()
+    assert spares & set(found) == set()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"compute": {"threads": 2}},
+        {"compute": {"checkpoint_every_s": 5}},
+        {"compute": {"device": "cpu"}},  # from auto
+        {"data_dir": None},
+    ],
+)
+def test_a_change_that_no_result_depends_on_computes_nothing(smoke, data_dir, tmp_path, change):
+    (tmp_path / "mine.yaml").write_text(json.dumps(change))
+    found = planned(smoke, data_dir, "--configfile", str(tmp_path / "mine.yaml"))
+    assert found - NOT_COMPUTED == set()
+
+
+def test_another_data_folder_with_the_same_files_computes_nothing(smoke, data_dir, tmp_path):
+    if data_dir is None:
+        pytest.skip("there is no data folder")
+    shutil.copytree(data_dir, tmp_path / "moved")
+    assert planned(smoke, str(tmp_path / "moved")) - NOT_COMPUTED == set()
+    # Nor does a folder that is forgotten.
+    assert planned(smoke, None) - NOT_COMPUTED == set()
+
+
+def test_new_modification_times_of_tables_run_nothing(smoke, data_dir):
+    data = sorted((smoke / "results/smoke/data").rglob("*.parquet"))
+    assert max(path.stat().st_size for path in data) > 10**6  # Snakemake's own limit
+    for path in data:
+        os.utime(path)
+    assert planned(smoke, data_dir) == set()
+
+
+def test_the_version_of_a_package_reruns_what_imports_it(smoke, data_dir, edit):
+    def bumped(package: str):
+        return lambda text: re.sub(rf"^{package}==", f"{package}==1000.", text, flags=re.MULTILINE)
+
+    lock = "envs/requirements.lock"
+    edit(lock, bumped("pytest"))
+    assert planned(smoke, data_dir) - NOT_COMPUTED == set()
+    edit(lock, bumped("matplotlib"))
+    drawn = planned(smoke, data_dir)
+    assert FIGURES - drawn == set()
+    assert (TRAINING | WEIGHTS | THEORY | RAW_DATA) & drawn == set()
+    edit(lock, bumped("torch"))
+    assert planned(smoke, data_dir) >= PERCEPTRON | TRANSFORMER
 
 
 def test_every_rule_with_a_script_is_given_the_code_behind_it(fresh):

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,14 +137,23 @@ def test_same_seed_gives_the_same_values_and_another_seed_does_not(smoke, data_d
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("scale: papr", "scale: 'papr' is not one of the allowed values: smoke, quick, paper"),
+        (
+            "scale: papr",
+            "scale: 'papr' is not one of the allowed values: smoke, quick",
+        ),
         ("sed: 3", "sed: unknown key"),
         (
             "experiments: {admission: {batch_sizes: [4, 501]}}",
-            "experiments.admission.batch_sizes: 501 is above the 500 rows of admissions",
+            "experiments.admission.batch_sizes: 501 is above the 500 rows",
         ),
-        ("experiments: {admission: {runs: -5}}", "experiments.admission.runs: -5"),
-        ("scales: {smoke: {admision: {runs: 4}}}", "scales.smoke.admision: unknown experiment"),
+        (
+            "experiments: {admission: {runs: -5}}",
+            "experiments.admission.runs: -5",
+        ),
+        (
+            "scales: {smoke: {admision: {runs: 4}}}",
+            "scales.smoke.admision: unknown experiment",
+        ),
     ],
 )
 def test_bad_configuration_is_told_in_one_line_before_any_job(fresh, override, expected):
@@ -157,6 +168,23 @@ def test_bad_configuration_is_told_in_one_line_before_any_job(fresh, override, e
     assert "allowed" in told
     assert "Traceback" not in done.stderr
     assert not (fresh / "results").exists()
+
+
+def test_a_checkout_may_have_a_space_in_its_path(repository, tmp_path, data_dir):
+    (tmp_path / "a folder").mkdir()
+    folder = copy_of(repository, tmp_path / "a folder/checkout")
+    weights = "results/smoke/weights/experiment=admission/init=0.safetensors"
+    done = snakemake(folder, "--config", "scale=smoke", "--", weights, data=data_dir)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_interpreter_with_a_space_in_its_path_is_refused_in_one_line(fresh, tmp_path):
+    (tmp_path / "a folder").symlink_to(Path(sys.executable).parent.parent)
+    python = tmp_path / "a folder/bin" / Path(sys.executable).name
+    command = [python, "-m", "snakemake", "--cores", "1", "--dry-run"]
+    done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, check=False)
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "an interpreter whose path has a space" in told
 
 
 def test_altered_data_stops_the_run_and_leaves_nothing(fresh, tmp_path):

@@ -26,6 +26,7 @@ from pipeline_lib.data.fetch import mirror_folders
 from pipeline_lib.data.kept import FOLDER, supplied_digest, supplied_since
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
 from pipeline_lib.imports import source_files
+from pipeline_lib.training.device import resolve_device
 from pipeline_lib.revision import revision
 
 # The paper's experiments, which its figures are drawn from. All others are the user's own.

@@ -17,7 +17,16 @@ searched = dict.fromkeys(map(str, [SOURCE, *OWN_FOLDERS]))
 os.environ.update(PYTHONPATH=os.pathsep.join(searched))
 
 from pipeline_lib.errors import PipelineError
+from pipeline_lib.kernel_cache import kernel_cache
 from pipeline_lib.study.files import located, read_config
+
+cache = kernel_cache(
+    SOURCE / "pipeline_lib", Path(".snakemake/numba").resolve(), os.environ
+)
+if cache is not None:
+    os.environ.update(NUMBA_CACHE_DIR=str(cache))
+    if workflow.is_main_process:
+        print(f"note: compiled kernels are kept in {cache}", file=sys.stderr)
 
 
 def stop(message):
@@ -26,6 +35,12 @@ def stop(message):
     sys.exit(1)
 
 
+# Snakemake starts scripts through a shell and does not quote the interpreter.
+if " " in sys.executable:
+    stop(
+        f"{sys.executable!r}: Snakemake cannot run scripts with an interpreter whose path has a "
+        "space; have the environment elsewhere, as in: make study VENV=/tmp/venv"
+    )
 here = Path.cwd()
 try:
     written = [CHECKOUT / "config.yaml", *map(Path, workflow.overwrite_configfiles)]

@@ -79,6 +79,8 @@ rule prepare_yelp:
         "../../envs/light.yaml"
     params:
         reviews=reviews_of,
-        supplied=lambda wildcards: supplied_to(wildcards.experiment, REVIEW_FILES),
+        supplied=lambda wildcards: supplied_to(
+            f"reviews/{wildcards.experiment}", REVIEW_FILES
+        ),
     script:
         "../scripts/prepare_yelp.py"

@@ -20,7 +20,13 @@ from typing import Any, Self
 
 from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.artifacts.files import write_whole
-from pipeline_lib.artifacts.state_archive import MadeOf, State, read_state, write_state
+from pipeline_lib.artifacts.state_archive import (
+    MadeOf,
+    State,
+    read_made_of,
+    read_state,
+    write_state,
+)
 from pipeline_lib.errors import PipelineError
 
 log = logging.getLogger(__name__)
@@ -191,5 +197,18 @@ def block_checkpoint(
         for file in map(Path, paths):
             content = hashlib.sha256(file.read_bytes()).hexdigest()
             contents.setdefault(f"{kind}: {file.name}", []).append(content)
-    made_of = {name: digest({name: value}) for name, value in {**values, **contents}.items()}
+    made_of = _digests({**values, **contents})
     return Checkpoint(path, made_of, every_s)
+
+
+def is_stale(path: Path, values: Mapping[str, Any]) -> bool:
+    """Whether the state in ``path`` is of a run with others of ``values``, or cannot be read.
+
+    ``values`` are some of those that `block_checkpoint` takes: what is known before the job runs.
+    """
+    made_of = read_made_of(path)
+    return made_of is None or any(made_of.get(k) != v for k, v in _digests(values).items())
+
+
+def _digests(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: digest({name: value}) for name, value in values.items()}

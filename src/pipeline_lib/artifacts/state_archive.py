@@ -70,6 +70,16 @@ def read_state(path: Path, made_of: MadeOf) -> dict[str, Any]:
         raise ArtifactError(f"{path}: cannot be read ({problem.strerror})") from problem
 
 
+def read_made_of(path: Path) -> MadeOf | None:
+    """What the run of a state was made of; None if it cannot be read or is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            made_of: dict[str, str] = json.loads(archive.read("state.json"))["made_of"]
+            return made_of
+    except (*_DAMAGE, OSError):
+        return None
+
+
 def _read(file: IO[bytes], path: Path, made_of: MadeOf) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(file) as archive:

@@ -3,9 +3,9 @@
 import dataclasses
 import json
 from dataclasses import KW_ONLY
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import InstanceOf
+from pydantic import Field, InstanceOf
 
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.sampling.names import FINITE, Sampling
@@ -13,6 +13,10 @@ from pipeline_lib.study.model import Model
 from pipeline_lib.study.optimizers import PLAIN_SGD, AnyOptimizer, Sgd
 from pipeline_lib.study.section import AtLeastTwo, BatchSizes, Count, Name, section
 from pipeline_lib.study.settings import Clipping, InitialWeights, LearningRate, Polynomial
+
+MOST_STEPS = 10_000_000
+MOST_BLOCKS = 100_000
+"""Training jobs of one experiment: Snakemake plans some hundred a second."""
 
 
 @section
@@ -78,7 +82,7 @@ class IterationExperiment(Experiment):
     Where mini-batches are drawn in epochs, these leave out what is no full mini-batch.
     """
 
-    iterations: Count
+    iterations: Annotated[Count, Field(le=MOST_STEPS)]
     """Steps of a run; gradients are recorded at steps 0 to `iterations` - 1."""
     polynomial: Polynomial | None = None
 
@@ -96,7 +100,7 @@ class IterationExperiment(Experiment):
 class EpochExperiment(Experiment):
     """An experiment of `epochs`: as many steps each as it takes to visit all examples."""
 
-    epochs: Count
+    epochs: Annotated[Count, Field(le=MOST_STEPS)]
     """Epochs of a run."""
     last_batch: Literal["keep", "drop"]
     """What becomes of the short mini-batch at the end of an epoch. Where mini-batches are drawn
@@ -196,6 +200,14 @@ def check_experiment(where: str, experiment: Experiment) -> None:
         raise ConfigError(
             f"{where}.runs: {experiment.runs} is not whole blocks; "
             f"allowed: multiples of runs_per_block = {experiment.runs_per_block}"
+        )
+    draws, sizes = experiment.initial_weights.count, len(experiment.batch_sizes)
+    jobs = draws * sizes * len(experiment.blocks)
+    if jobs > MOST_BLOCKS:
+        raise ConfigError(
+            f"{where}.runs_per_block: {experiment.runs_per_block} makes {jobs:,} training jobs "
+            f"({draws:,} initial weights, {sizes} batch sizes, {len(experiment.blocks):,} blocks "
+            f"of runs); allowed: at most {MOST_BLOCKS:,} jobs"
         )
     if isinstance(experiment, IterationExperiment) and experiment.polynomial is not None:
         _check_polynomial(where, experiment, experiment.polynomial)

@@ -1,6 +1,7 @@
 """Configuration files as they are read: what is wrong with one, and where each key stands."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,3 +161,18 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     context = f"{error.context}, " if error.context else ""
     column = f" in column {error.problem_mark.column + 1}" if error.problem_mark else ""
     return f"no YAML: {context}{error.problem}{column}"
+
+
+def main(names: Sequence[str]) -> int:
+    """Check configuration files that Snakemake reads before the workflow can: the exit status."""
+    for name in names:
+        try:
+            read_config(Path(name))
+        except ConfigError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -194,7 +194,10 @@ def _types(fragment: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
 
 
 def _choices(fragment: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
-    choices: list[object] = []
+    choices: list[str] = []
     for form in _forms(fragment, root):
-        choices += [form["const"]] if "const" in form else form.get("enum", [])
-    return [str(choice) for choice in choices]
+        choices += map(str, [form["const"]] if "const" in form else form.get("enum", []))
+        entries = form.get("items", {})
+        if "enum" in entries:
+            choices.append(f"or a list, such as [{entries['enum'][0]}], of {entries['enum']}")
+    return [choice.replace("'", "") for choice in choices]

@@ -61,7 +61,7 @@ class LearningRate:
     linearly to 0 and the second as half a cosine to `final`. `step` multiplies by `factor` after
     each share `every` of all steps. `package.module:function` names a function of your own: the
     rate is `initial` times what it returns for the step t."""
-    initial: Positive
+    initial: Annotated[Number, Field(gt=0, le=1e6)]
     """The first rate; with a warm-up, the highest one."""
     warmup: Share = 0.0
     """Share of all steps over which `warmup_linear` and `cosine` rise."""

@@ -30,7 +30,7 @@ class Settings:
     distortion: Distortion
     heavy_tails: HeavyTails
     compute: Compute
-    confidence_level: Annotated[Number, Field(gt=0, lt=1)]
+    confidence_level: Annotated[Number, Field(ge=0.5, le=0.9999)]
     """Level of all confidence intervals."""
     only: Annotated[tuple[Text, ...], UNIQUE, EachOnce] | None
     """Experiments to build, or null for all of them."""

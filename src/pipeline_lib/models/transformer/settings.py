@@ -71,6 +71,12 @@ class Transformer(Model):
                 f"{where}.model.d_model: {self.d_model} with n_head {self.n_head}; "
                 "allowed: an even multiple of n_head"
             )
+        for name in ("training_examples", "validation_examples"):
+            if getattr(self, name) % 2:
+                raise ConfigError(
+                    f"{where}.model.{name}: {getattr(self, name)} has no two halves, one of each "
+                    "label; allowed: even numbers"
+                )
         check_batch_sizes(
             where, experiment.batch_sizes, self.training_examples, "training examples"
         )
