@@ -11,7 +11,7 @@ COMPILE := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --quiet 
 # Through python, so that a checkout can be moved.
 SNAKEMAKE := $(VENV)/bin/python -m snakemake
 # The report is named after its scale; another one: make report SCALE=smoke
-SCALE = $(shell sed -n 's/^scale: *\([a-z]*\).*/\1/p' config.yaml)
+SCALE = $(shell sed -n 's/^scale: *\([a-z0-9_]*\).*/\1/p' config.yaml)
 
 .PHONY: help study report test test-cluster check schema calibrate bench lock clean
 

@@ -21,7 +21,6 @@ from pipeline_lib.sampling.names import Sampling
 from pipeline_lib.study.cost import BlockCost, Speed
 
 if TYPE_CHECKING:
-    from pipeline_lib.artifacts.checkpoint import Checkpoint
     from pipeline_lib.study.block import Block
     from pipeline_lib.study.experiment import Experiment
 

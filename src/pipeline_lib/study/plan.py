@@ -50,7 +50,8 @@ def plan(study: Study) -> pd.DataFrame:
 
 
 def _is_known(experiment: Experiment) -> bool:
-    return block_cost(experiment, experiment.batch_sizes[0]) is not None
+    cost = block_cost(experiment, experiment.batch_sizes[0])
+    return cost is not None and experiment.model.cpu_core is not None
 
 
 def plan_text(study: Study) -> str:
