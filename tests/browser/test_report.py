@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from checkout import copy_of, snakemake
 from pipeline_lib.artifacts.files import write_table
+from pipeline_lib.claims.artefacts import claims_made_with
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.verdict import VERDICTS, claims_table, finding
+from pipeline_lib.models import MODELS
+from pipeline_lib.study.config import load_study
+from pipeline_lib.study.layers import merge
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -73,7 +78,7 @@ def checkout(repository, tmp_path_factory, raw_data) -> Path:
     others = tuple(f"{page}_page" for page in PAGES[1:])
     run(*FIGURES, *others)
     # The whole ledger needs the whole study; here it has every claim and every kind of verdict.
-    write_table(folder / "results/smoke/claims.parquet", ledger(), "claims")
+    write_table(folder / "results/smoke/claims.parquet", ledger(), "claims", ledgers_origin(folder))
     run("claims_page")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -84,6 +89,13 @@ def checkout(repository, tmp_path_factory, raw_data) -> Path:
     with zipfile.ZipFile(folder / "report.zip") as archive:
         archive.extractall(folder / "unpacked")
     return folder
+
+
+def ledgers_origin(folder: Path) -> dict[str, Any]:
+    """What the ledger of that checkout is made with, under `SMALL` at the scale smoke."""
+    raw = yaml.safe_load((folder / "config.yaml").read_text())
+    small = yaml.safe_load(SMALL)
+    return claims_made_with(load_study(merge(raw, small | {"scale": "smoke"}), MODELS))
 
 
 def ledger() -> Any:

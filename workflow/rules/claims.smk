@@ -1,21 +1,9 @@
 # The ledger: every claim of the paper, tested with what the study made.
 
-from pipeline_lib.claims.artefacts import claimed, needed_tables
+from pipeline_lib.claims.artefacts import claimed, claims_made_with, needed_tables
 
 CLAIMED = claimed(study)
-
-
-CLAIMS_MADE_WITH = {
-    "config": digest(
-        {name: dataclasses.asdict(one) for name, one in CLAIMED.items()}
-        | {
-            "network": study.scalar_network(),
-            "distortion": dataclasses.asdict(study.distortion),
-        }
-    ),
-    "scale": study.scale,
-    "confidence_level": study.confidence_level,
-}
+CLAIMS_MADE_WITH = claims_made_with(study)
 
 
 localrules:

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline_lib.study.experiment import Experiment, IterationExperiment
-from pipeline_lib.study.provenance import made_with, network_settings, of_network, of_study
+from pipeline_lib.study.provenance import (
+    made_with,
+    network_settings,
+    of_claims,
+    of_network,
+    of_study,
+)
 from pipeline_lib.study.study import Study
 
 # Under results/{scale}/, without .parquet: the kind of table. Those made for every study, ...
@@ -77,3 +83,8 @@ def expected_of(study: Study, table: str) -> dict[str, Any]:
     if table in _ALWAYS:
         return of_network(study, network_settings(study, table.startswith("heavy_tails/")))
     return made_with(study, table.rpartition("/")[2])
+
+
+def claims_made_with(study: Study) -> dict[str, Any]:
+    """What the ledger itself is made with."""
+    return of_claims(study, claimed(study))

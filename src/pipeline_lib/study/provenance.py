@@ -5,10 +5,12 @@ A reader that is given the same refuses a table of another experiment, scale or 
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.study.block import block_digest
+from pipeline_lib.study.experiment import Experiment
 from pipeline_lib.study.study import Study
 
 
@@ -37,6 +39,14 @@ def of_network(study: Study, settings: dict[str, Any]) -> dict[str, Any]:
 def of_study(study: Study) -> dict[str, Any]:
     """Of the tables that depend on no experiment and on no settings but the seed."""
     return {"config": digest({"seed": study.seed}), **_of_results(study)}
+
+
+def of_claims(study: Study, claimed: Mapping[str, Experiment]) -> dict[str, Any]:
+    """Of the ledger, which depends on the experiments ``claimed`` and on the scalar network."""
+    settings: dict[str, Any] = {name: dataclasses.asdict(one) for name, one in claimed.items()}
+    settings["network"] = study.scalar_network()
+    settings["distortion"] = dataclasses.asdict(study.distortion)
+    return {"config": digest(settings), **_of_results(study)}
 
 
 def network_settings(study: Study, simulated: bool) -> dict[str, Any]:
