@@ -8,11 +8,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, InstanceOf
 
 from pipeline_lib.errors import ConfigError
-from pipeline_lib.sampling.names import FINITE, Sampling
+from pipeline_lib.sampling.names import DRAWN_GIVEN_PAST, FINITE, Sampling
 from pipeline_lib.study.model import Model
 from pipeline_lib.study.optimizers import PLAIN_SGD, AnyOptimizer, Sgd
 from pipeline_lib.study.section import AtLeastTwo, BatchSizes, Count, Name, section
-from pipeline_lib.study.settings import Clipping, InitialWeights, LearningRate, Polynomial
+from pipeline_lib.study.settings import (
+    Clipping,
+    InitialWeights,
+    LearningRate,
+    Polynomial,
+    RaoBlackwell,
+)
 
 MOST_STEPS = 10_000_000
 MOST_BLOCKS = 100_000
@@ -111,6 +117,12 @@ class EpochExperiment(Experiment):
     """Epochs from one evaluation of losses and errors to the next."""
     distorted_every: Count | None = None
     """Epochs from one evaluation of the distorted images to the next."""
+    rao_blackwell: RaoBlackwell | None = None
+
+    @property
+    def averaged_examples(self) -> int | Literal["all"] | None:
+        """How many examples the variance is averaged over at recorded steps; None if over none."""
+        return None if self.rao_blackwell is None else self.rao_blackwell.examples
 
     def evaluated_epochs(self) -> dict[str, list[int]]:
         """By split, after how many epochs it is evaluated; the last epoch is always there."""
@@ -211,6 +223,8 @@ def check_experiment(where: str, experiment: Experiment) -> None:
         )
     if isinstance(experiment, IterationExperiment) and experiment.polynomial is not None:
         _check_polynomial(where, experiment, experiment.polynomial)
+    if isinstance(experiment, EpochExperiment):
+        _check_averaged(where, experiment)
     model.check(where, experiment)
 
 
@@ -272,6 +286,23 @@ def _check_polynomial(where: str, experiment: IterationExperiment, fit: Polynomi
         raise ConfigError(
             f"{where}.polynomial.degree: {fit.degree} needs at least {needed} "
             f"batch sizes to fit and to judge the fit, got {len(experiment.batch_sizes)}"
+        )
+
+
+def _check_averaged(where: str, experiment: EpochExperiment) -> None:
+    """ConfigError if mini-batches are no draws, or larger than the examples averaged over."""
+    examples, largest = experiment.averaged_examples, experiment.batch_sizes[-1]
+    if examples is None:
+        return
+    if experiment.sampled not in DRAWN_GIVEN_PAST:
+        raise ConfigError(
+            f"{where}.rao_blackwell: sampling {experiment.sampled} draws no mini-batch after its "
+            f"first epoch; allowed with: {', '.join(DRAWN_GIVEN_PAST)}"
+        )
+    if examples != "all" and examples < largest:
+        raise ConfigError(
+            f"{where}.rao_blackwell.examples: {examples} is below the largest batch size; "
+            f"allowed: all, or at least {largest}"
         )
 
 

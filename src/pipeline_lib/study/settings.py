@@ -191,6 +191,20 @@ class Clipping:
 
 
 @section
+class RaoBlackwell:
+    """A second estimate of the variance of the stochastic gradient, from fewer runs.
+
+    At each recorded step the gradients of single examples tell the variance over all mini-batches
+    that could have been drawn there. Of the runs only the variance of their expected gradients is
+    left to estimate."""
+
+    examples: AtLeastTwo | Literal["all"]
+    """How many of the examples that a mini-batch is drawn from are used, at random, or `all`. The
+    estimate is unbiased for any number, more precise the more they are, and takes as long as
+    training on them once."""
+
+
+@section
 class Polynomial:
     """Polynomials in 1/b and in c_b that are fitted to the variance (Section 4.2)."""
 

@@ -83,6 +83,7 @@ class OwnModule(Model):
     samplings: ClassVar[tuple[Sampling, ...]] = FINITE
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     clips: ClassVar[bool] = True
+    may_have: ClassVar[tuple[str, ...]] = ("rao_blackwell",)
     needs_scale: ClassVar[bool] = False
     draws_with_own_code: ClassVar[bool] = True
 

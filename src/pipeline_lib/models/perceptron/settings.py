@@ -44,6 +44,7 @@ class Perceptron(Model):
     samplings: ClassVar[tuple[Sampling, ...]] = FINITE
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     clips: ClassVar[bool] = True
+    may_have: ClassVar[tuple[str, ...]] = ("rao_blackwell",)
     must_have: ClassVar[tuple[str, ...]] = ("distorted_every",)
     cpu_core: ClassVar[Speed] = Speed(30e9, 1e-4)  # half of what was seen, 66 to 100 GFLOP/s
 
