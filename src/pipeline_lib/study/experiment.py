@@ -64,6 +64,11 @@ class Experiment:
         return self.optimizer == PLAIN_SGD and self.clipping is None
 
     @property
+    def averaged_examples(self) -> int | Literal["all"] | None:
+        """How many examples the variance is averaged over at recorded steps; None if over none."""
+        return None
+
+    @property
     def blocks(self) -> range:
         """Block indices, called ``seed`` in the paths."""
         return range(self.runs // self.runs_per_block)
@@ -121,7 +126,6 @@ class EpochExperiment(Experiment):
 
     @property
     def averaged_examples(self) -> int | Literal["all"] | None:
-        """How many examples the variance is averaged over at recorded steps; None if over none."""
         return None if self.rao_blackwell is None else self.rao_blackwell.examples
 
     def evaluated_epochs(self) -> dict[str, list[int]]:

@@ -38,6 +38,21 @@ class ConditionalFromNorms(Protocol):
         ...
 
 
+@runtime_checkable
+class OnlineStack(Protocol):
+    """A stack whose mini-batches are independent examples of a distribution."""
+
+    is_online: bool
+
+
+def variances_of_one(conditional: Mapping[str, Tensor], batch_size: int) -> dict[str, Tensor]:
+    """tr Sigma(w_t), the variance of one example's gradient, by tensor, (R,).
+
+    From var(g_t | F_t) of ``batch_size`` independent examples, which is that divided by b.
+    """
+    return {name: batch_size * variance for name, variance in conditional.items()}
+
+
 def train(
     stack: ReplicaStack[Batch],
     draw_batch: Callable[[], Batch],
@@ -77,7 +92,10 @@ def train(
             update.clip(gradients)
             if update.clipping is not None:
                 moments |= step_moments(CLIPPED, gradients)
-            reports.append(Report(moments | full_moments, conditional))
+            trace: Mapping[str, Tensor] = {}
+            if full_moments and isinstance(stack, OnlineStack) and stack.is_online:
+                trace = variances_of_one(conditional, batch_size)
+            reports.append(Report(moments | full_moments, conditional, trace=trace))
             update.step(gradients, learning_rates[step])
         yield gather_record(np.array(steps), reports)
 

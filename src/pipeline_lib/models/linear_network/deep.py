@@ -32,6 +32,8 @@ class DeepLinearReplicas:
     Raises ValueError if shapes do not fit.
     """
 
+    is_online = True
+
     def __init__(self, weights: Sequence[Tensor], teacher: Tensor, n_replicas: int) -> None:
         widths = [weights[0].shape[1], *(weight.shape[0] for weight in weights)]
         expected = [(rows, columns) for columns, rows in pairwise(widths)]

@@ -90,6 +90,8 @@ class TwoLayerReplicas:
     Raises ValueError if shapes do not fit.
     """
 
+    is_online = True
+
     def __init__(self, w1: Tensor, w2: Tensor, teacher: Tensor, n_replicas: int) -> None:
         if w2.shape[1] != w1.shape[0] or teacher.shape != (w2.shape[0], w1.shape[1]):
             raise ValueError(
