@@ -10,8 +10,9 @@ from pipeline_lib.artifacts.schemas import SCHEMAS
 log = logging.getLogger(__name__)
 
 
-def _no_noise() -> pd.DataFrame:
-    empty: pd.DataFrame = SCHEMAS["noise"].empty_table().to_pandas()
+def no_noise() -> pd.DataFrame:
+    """The artefact ``noise`` without rows, of the types that a checkpoint gives back."""
+    empty: pd.DataFrame = SCHEMAS["noise"].empty_table().to_pandas().astype({"tensor": object})
     return empty
 
 
@@ -25,7 +26,7 @@ class BlockTables:
     statistics: pd.DataFrame
     divergence: pd.DataFrame
     metrics: pd.DataFrame | None = None
-    noise: pd.DataFrame = field(default_factory=_no_noise)
+    noise: pd.DataFrame = field(default_factory=no_noise)
 
     @classmethod
     def without_rows(cls) -> "BlockTables":

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.block_tables import no_noise
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.estimation.noise_moments import noise_rows
 from pipeline_lib.estimation.variance import (
@@ -185,7 +186,7 @@ class Summary:
         # One order of rows, whatever number of steps a record holds: blocks merge row by row.
         order = ["quantity", "tensor", "estimator", "step"]
         statistics = pd.concat(self._parts).sort_values(order, ignore_index=True)
-        noise: pd.DataFrame = SCHEMAS["noise"].empty_table().to_pandas()
+        noise = no_noise()
         if self._noise:
             noise = pd.concat(self._noise).sort_values(["tensor", "step"], ignore_index=True)
         return {"statistics": statistics, "divergence": self._tracker.rows(), "noise": noise}
