@@ -110,19 +110,27 @@ def test_runs_of_linear_regression_cover_its_exact_values(n_runs):
         full = gradients.mean(axis=1)
         trace = gradients.var(axis=1, ddof=1).sum(axis=1)
         square = (full**2).sum(axis=1)
-        moments = summarise_noise(trace.reshape(groups, n_runs), square.reshape(groups, n_runs))
+        rows = frame(trace.reshape(groups, n_runs), square.reshape(groups, n_runs))
+        table = noise_scale_table({(0, b): [rows]}, 0.95)
         if step:
-            assert 0.92 < covered(moments, truth[step]) < 0.97
+            known = table["ci_high"].notna()
+            hit = (table["ci_low"] <= truth[step]) & (truth[step] <= table["ci_high"])
+            assert known.mean() > 0.9
+            assert 0.92 < hit[known].mean() < 0.97
+            # Of few runs those with the smaller errors pass: docs/noise_scale.md.
+            passed = hit[table["reliable"]].mean()
+            assert 0.82 < passed < 0.93 if n_runs == 4 else 0.93 < passed < 0.97
         else:  # all runs still share their weights
-            for end in ratio_interval(moments):
-                assert_allclose(end, truth[0], rtol=1e-9)
+            assert table["reliable"].all()
+            for end in ("ci_low", "ci_high"):
+                assert_allclose(table[end], truth[0], rtol=1e-9)
         chosen = rng.random((len(weights), n)).argsort(axis=1)[:, :b]
         drawn = np.take_along_axis(gradients, chosen[:, :, None], axis=1).mean(axis=1)
         weights = weights - rate * drawn
 
 
 def test_parts_equal_those_of_two_batches_in_expectation():
-    """Appendix A.1 of arXiv 1812.06162, over all pairs of batches of two sizes."""
+    """Appendix A of arXiv 1812.06162, over all pairs of batches of two sizes."""
     rng = np.random.default_rng(2)
     gradients = rng.normal(size=(5, 3)) + 1
     n, small, big = 5, 2, 4
