@@ -1,9 +1,9 @@
 """The gradient noise scale B_simple(t) = tr Sigma(w_t) / |grad L(w_t)|^2 with its interval.
 
 McCandlish et al., "An empirical model of large-batch training" (arXiv 1812.06162, Section 2). Here
-it is a ratio of means over runs given the initial weights, E tr Sigma(w_t) / E |grad L(w_t)|^2. From
-n independent runs with means x̄, ȳ of the two parts and s_xx, s_xy, s_yy the estimated variances and
-covariance of these means, Fieller's interval (1954) holds the ratios theta with
+it is a ratio of means over runs given the initial weights, E tr Sigma(w_t) / E |grad L(w_t)|^2.
+From n independent runs with means x̄, ȳ of the two parts and s_xx, s_xy, s_yy the estimated
+variances and covariance of these means, Fieller's interval (1954) holds the ratios theta with
 
     (x̄ − theta ȳ)² ≤ q² (s_xx − 2 theta s_xy + theta² s_yy),
 

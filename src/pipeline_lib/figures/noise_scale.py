@@ -52,7 +52,10 @@ def draw(table: pd.DataFrame, level: float, note: str = "", init: int = 0) -> Fi
             xscale="log", yscale="log", xlabel="iteration t + 1",
             ylabel="gradient noise scale, examples",
         )  # fmt: skip
-        axes.margins(x=0.02)
+        # Set by hand: there may be no point to draw.
+        first, last = table["step"].min() + 1, table["step"].max() + 1
+        margin = max((last / first) ** 0.02, 1.05)
+        axes.set_xlim(first / margin, last * margin)
         log_ticks(axes.xaxis)
         log_ticks(axes.yaxis)
         figure.canvas.draw()  # what hides an interval, and where labels stand, is seen in pixels
