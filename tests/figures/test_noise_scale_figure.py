@@ -95,9 +95,11 @@ def test_without_a_reliable_point_there_are_the_batch_sizes_alone():
     assert figure.axes[0].get_xlim()[1] > 3
 
 
-def test_lost_runs_are_noted_and_not_counted_twice():
+def test_lost_runs_are_noted_and_have_no_curve():
     lost = {"n_diverged": [0, 0, 1], "reliable": [True, True, False]}
-    figure = noise_scale.draw(rows(4, [3, 5, np.nan], **lost), 0.95)
+    figure = noise_scale.draw(pd.concat([rows(4, [3, 5, np.nan], **lost), rows(8, [4] * 3)]), 0.95)
+    assert len(lines_of(figure)[0]) == 1
+    assert labels_of(figure) == ["b = 4", "b = 8"]
     assert "b = 4: 1 of 10 runs diverged, the first by iteration 3" in notes_of(figure)
     assert "left out" not in notes_of(figure)
 

@@ -246,7 +246,8 @@ rule noise_scale:
     params:
         runs=lambda wildcards: experiment_of(wildcards).runs,
         source=lambda wildcards: NOISE_SCALES[wildcards.experiment],
-        sampling=lambda wildcards: experiment_of(wildcards).sampled,
+        of_those_left=lambda wildcards: experiment_of(wildcards).model.in_epochs
+        and experiment_of(wildcards).sampled == "epochs",
         length=length_of,
         made_with=made_with_of,
     script:

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from pipeline_lib.estimation.statistics import ALL
 from pipeline_lib.figures.axes import direct_labels, key_below, log_ticks
-from pipeline_lib.figures.intervals import Intervals, lost_runs
+from pipeline_lib.figures.intervals import Intervals, lost_runs, unbroken_sizes
 from pipeline_lib.figures.numbers import number
 from pipeline_lib.figures.style import WIDTH, colours, figure_style
 
@@ -26,7 +26,8 @@ def draw(table: pd.DataFrame, level: float, note: str = "", init: int = 0) -> Fi
     ``table`` is the artefact ``noise_scale``, ``level`` the confidence level of its intervals and
     ``note`` says which data it is. Dashed lines of the same colours are the batch sizes: above its
     own line a curve says that the mini-batch is mostly noise, below it mostly signal. Estimates
-    that are not reliable are left out, and a note counts them.
+    that are not reliable are left out, and a note counts them. A batch size at which runs diverged
+    has no curve but a note.
     """
     table = table[(table["tensor"] == ALL) & (table["init"] == init)].sort_values("step")
     sizes = sorted(table["b"].unique().tolist())
@@ -35,8 +36,11 @@ def draw(table: pd.DataFrame, level: float, note: str = "", init: int = 0) -> Fi
     exact = bool(table["exact"].all())
     with figure_style():
         figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
+        whole = unbroken_sizes(table)
         for b in sizes:
             axes.axhline(b, color=shades[b], lw=0.7, ls=(0, (4, 3)))
+            if b not in whole:
+                continue
             here = table[table["b"] == b]
             # A gap where estimates are left out.
             shown = here.assign(noise_scale=here["noise_scale"].where(here["reliable"]))
@@ -60,7 +64,7 @@ def draw(table: pd.DataFrame, level: float, note: str = "", init: int = 0) -> Fi
         log_ticks(axes.yaxis)
         figure.canvas.draw()  # what hides an interval, and where labels stand, is seen in pixels
         notes = [] if exact else intervals.notes()
-        lines = [note, *notes, *_left_out(table), *lost_runs(_of_runs(table), "step")]
+        lines = [note, *notes, *_left_out(table), *lost_runs(table, "step")]
         key_below(figure, [*_key(exact), *intervals.key()], lines)
         figure.canvas.draw()
         labelled = _apart(axes, sizes)
@@ -74,13 +78,9 @@ def _with_gaps(shown: pd.DataFrame) -> pd.DataFrame:
     return shown.assign(**{end: shown[end].where(there) for end in ("ci_low", "ci_high")})
 
 
-def _of_runs(table: pd.DataFrame) -> pd.DataFrame:
-    return table[~table["exact"]]
-
-
 def _left_out(table: pd.DataFrame) -> list[str]:
-    """A line on unreliable estimates of runs that are whole; those of lost runs are told apart."""
-    whole = table[table["n_diverged"] == 0]
+    """A line on unreliable estimates, at batch sizes that lost no run."""
+    whole = table[table["b"].isin(unbroken_sizes(table))]
     count = int((~whole["reliable"]).sum())
     if not count:
         return []

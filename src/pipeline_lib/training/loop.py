@@ -39,18 +39,14 @@ class ConditionalFromNorms(Protocol):
 
 
 @runtime_checkable
-class OnlineStack(Protocol):
-    """A stack whose mini-batches are independent examples of a distribution."""
+class ExampleVariance(Protocol):
+    """A stack that knows tr Sigma(w_t), the variance of one example's gradient."""
 
-    is_online: bool
-
-
-def variances_of_one(conditional: Mapping[str, Tensor], batch_size: int) -> dict[str, Tensor]:
-    """tr Sigma(w_t), the variance of one example's gradient, by tensor, (R,).
-
-    From var(g_t | F_t) of ``batch_size`` independent examples, which is that divided by b.
-    """
-    return {name: batch_size * variance for name, variance in conditional.items()}
+    def example_variance(
+        self, conditional: Mapping[str, Tensor], batch_size: int
+    ) -> Mapping[str, Tensor]:
+        """It by tensor, (R,), from var(g_t | F_t) of ``batch_size`` examples, which is at hand."""
+        ...
 
 
 def train(
@@ -93,8 +89,8 @@ def train(
             if update.clipping is not None:
                 moments |= step_moments(CLIPPED, gradients)
             trace: Mapping[str, Tensor] = {}
-            if full_moments and isinstance(stack, OnlineStack) and stack.is_online:
-                trace = variances_of_one(conditional, batch_size)
+            if full_moments and isinstance(stack, ExampleVariance):
+                trace = stack.example_variance(conditional, batch_size)
             reports.append(Report(moments | full_moments, conditional, trace=trace))
             update.step(gradients, learning_rates[step])
         yield gather_record(np.array(steps), reports)

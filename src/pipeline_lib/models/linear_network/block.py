@@ -29,6 +29,7 @@ from pipeline_lib.models.linear_network.two_layer import (
     preferred_form,
     reduce_hidden,
     variance_given_weights,
+    variance_of_one,
 )
 from pipeline_lib.models.linear_network.two_layer_kernel import (
     FULL1,
@@ -42,7 +43,7 @@ from pipeline_lib.sampling.gaussian import GaussianBatch, GaussianSampler
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.study.optimizers import Sgd
-from pipeline_lib.training.loop import TorchRun, variances_of_one
+from pipeline_lib.training.loop import TorchRun
 from pipeline_lib.training.replica_moments import has_kernel
 from pipeline_lib.training.report import Report, gather_record
 from pipeline_lib.training.resumable import Run, train_side_by_side
@@ -203,7 +204,7 @@ def _report(numbers: StepNumbers, p: int, batch_size: int) -> Report:
         torch.from_numpy(numbers.first_layer),
         {name: moments[FULL, name]["sq_norms"] for name in (W1, W2)},
     )
-    return Report(moments, conditional, trace=variances_of_one(conditional, batch_size))
+    return Report(moments, conditional, trace=variance_of_one(conditional, batch_size))
 
 
 def _child(stream: np.random.SeedSequence, group: int) -> np.random.SeedSequence:

@@ -64,7 +64,7 @@ class LinearRegression(Model):
         return None
 
     def noise_scale(self, experiment: Experiment) -> NoiseScale | None:
-        return "theory" if self.uncovered(experiment) is None else None
+        return "theory" if self.uncovered(experiment) is None else "runs"
 
     def sources(self, experiment: str) -> Mapping[str, str]:
         return {"data": f"data/{self.dataset}.parquet"}
