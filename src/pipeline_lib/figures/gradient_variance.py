@@ -84,8 +84,8 @@ def whole_gradient(variance: pd.DataFrame) -> pd.DataFrame:
     """The estimates of all layers' stochastic gradient that are not 0, by step.
 
     Those averaged over the mini-batches that could have been drawn where there are any, else those
-    over the runs alone, as in the paper. With every example in the batch there is no variance, which has no place on
-    these axes.
+    over the runs alone, as in the paper. With every example in the batch there is no variance,
+    which has no place on these axes.
     """
     whole = variance[(variance["quantity"] == STOCHASTIC) & (variance["tensor"] == ALL)]
     averaged = whole["estimator"] == AVERAGED
