@@ -161,10 +161,8 @@ def setting_of(experiment: EpochExperiment, **data: Any) -> Setting:
         experiment.initial_weights.count,
         experiment.runs,
         experiment.epochs,
-        *(
-            None if every == "never" else every
-            for every in (experiment.evaluate_every, experiment.distorted_every)
-        ),
+        None if experiment.evaluate_every == "never" else experiment.evaluate_every,
+        None if experiment.distorted_every == "never" else experiment.distorted_every,
         experiment.recorded_steps,
     )
 
