@@ -245,7 +245,7 @@ OF_SEVERAL_VALUES = [
         ["mnist.rao_blackwell: sampling shuffled_once", "allowed with: epochs, fresh, with_repl"],
     ),
     ("scales.quick.yelp.model.n_head", 5, ["d_model: 32 with n_head 5", "even multiple"]),
-    ("scale", "tiny", ["scale: 'tiny'", "allowed values: smoke, quick, paper"]),
+    ("scale", "tiny", ["scale: 'tiny'", "allowed values: smoke, quick, overnight, paper"]),
     (f"{ADMISSION}.batch_sizes", [4, 501], ["admission.batch_sizes: 501", "allowed: 1 to 500"]),
     (f"{ADMISSION}.runs", 1500, ["admission.runs: 1500", "multiples of runs_per_block = 1000"]),
     (f"{SWEEP}.polynomial.steps", [10, 41], ["polynomial.steps: 41", "allowed: 0 to iterati"]),
