@@ -352,7 +352,7 @@ def test_points_of_figure_heavy_tails_stay_where_there_is_no_interval():
 
 def test_a_gap_of_intervals_is_counted():
     table = variances()
-    whole = (table["quantity"] == "stochastic_gradient") & (table["estimator"] == "sample")
+    whole = (table["quantity"] == "stochastic_gradient") & (table["estimator"] == "rao_blackwell")
     table.loc[whole & (table["b"] == 16) & (table["step"] == 9), ["ci_low", "ci_high"]] = np.nan
     figure = gradient_variance.draw(table, 0.95)
     assert key_lines(figure) == ["b = 16: no interval at 1 of 4 points"]

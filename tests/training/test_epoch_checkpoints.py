@@ -65,7 +65,6 @@ def mlp(
     state: Checkpoint | None = None,
     group: int = GROUP,
     too_fast_from: int = STEPS,
-    averaged: int = 0,
 ) -> BlockTables:
     generator = torch.Generator().manual_seed(0)
     shapes = {"W1": (7, 6), "b1": (7,), "W2": (3, 7), "b2": (3,)}
@@ -79,7 +78,7 @@ def mlp(
     return epoch_block(
         lambda r: MlpReplicas(weights, len(r), threads=2),
         EpochData.on("cpu", *data()["training"], data()),
-        EpochPlan(rate, BATCH, EPOCHS, REPLICAS, ORDERS, RECORDED, EVALUATED, averaged=averaged),
+        EpochPlan(rate, BATCH, EPOCHS, REPLICAS, ORDERS, RECORDED, EVALUATED, averaged=5),
         group,
         state,
     )
@@ -116,7 +115,11 @@ def own_module(
     # What fits the memory is another matter.
     with mock.patch.object(blocks_module, "most_that_fit", return_value=group):
         return module_block(
-            module, cross_entropy, data(), replace(plan, optimizer=optimizer), checkpoint=state
+            module,
+            cross_entropy,
+            data(),
+            replace(plan, optimizer=optimizer, averaged=6),
+            checkpoint=state,
         )
 
 
@@ -158,7 +161,6 @@ def xlnet(state: Checkpoint | None = None, group: int = GROUP) -> BlockTables:
 BLOCKS: dict[str, Callable[..., BlockTables]] = {
     "perceptron": mlp,
     "perceptron, diverging": partial(mlp, too_fast_from=20),
-    "perceptron, averaged": partial(mlp, averaged=BATCH + 1),
     "own module, SGD": sgd_module,
     "own module, Adam and dropout": adam_module,
     "XLNet": xlnet,

@@ -118,10 +118,10 @@ class EpochExperiment(Experiment):
     afresh none is short, and this decides whether there is one for the rest."""
     recorded_steps: Count | Literal["every"]
     """Steps that are recorded in each decade of iterations, or `every`."""
-    evaluate_every: Count
-    """Epochs from one evaluation of losses and errors to the next."""
-    distorted_every: Count | None = None
-    """Epochs from one evaluation of the distorted images to the next."""
+    evaluate_every: Count | Literal["never"]
+    """Epochs from one evaluation of losses and errors to the next, or `never`."""
+    distorted_every: Count | Literal["never"] | None = None
+    """Epochs from one evaluation of the distorted images to the next, or `never`."""
     rao_blackwell: RaoBlackwell | None = None
 
     @property
@@ -131,8 +131,10 @@ class EpochExperiment(Experiment):
     def evaluated_epochs(self) -> dict[str, list[int]]:
         """By split, after how many epochs it is evaluated; the last epoch is always there."""
 
-        def every(step: int) -> list[int]:
-            return sorted({*range(0, self.epochs + 1, step), self.epochs})
+        def every(step: int | Literal["never"]) -> list[int]:
+            return (
+                [] if step == "never" else sorted({*range(0, self.epochs + 1, step), self.epochs})
+            )
 
         both = every(self.evaluate_every)
         if self.distorted_every is None:

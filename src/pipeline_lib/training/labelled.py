@@ -141,9 +141,9 @@ class ExampleMoments(NamedTuple):
     """Gradients of single examples, M of each replica, by name of the parameter.
 
     ``gradients`` (R, *shape) are their means, those of the mean loss over the M examples;
-    ``sq_norms`` (R,), float64, the means of their squared norms. With random layers each example
-    has a draw of its own, and ``own_noise`` (R,) estimates the variance that it gives a gradient of
-    one example; without them it is empty.
+    ``sq_norms`` (R,), float64, the means of their squared norms. Random layers draw for each
+    example, and ``own_noise`` (R,) estimates the variance that this gives the gradient of one; it
+    may be empty where there are none.
     """
 
     gradients: Mapping[str, Tensor]

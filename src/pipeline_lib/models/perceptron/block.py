@@ -43,13 +43,14 @@ def perceptron_block(
     layers = [x.shape[1], *(len(start[f"b{k}"]) for k in range(1, len(start) // 2 + 1))]
     size = BlockSize(
         layers,
-        max(plan.batch_size, min(plan.averaged, EXAMPLES_AT_ONCE)),
+        plan.batch_size,
         len(x),
         sum(len(labels) for _, labels in sets.values()),
         plan.chunk,
         x.dtype.itemsize,
         threads,
         plan.optimizer,
+        min(plan.averaged, EXAMPLES_AT_ONCE),
     )
     return epoch_block(
         lambda replicas: MlpReplicas(start, len(replicas), threads),
