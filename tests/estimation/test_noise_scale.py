@@ -281,6 +281,16 @@ def test_lost_runs_leave_missing_numbers():
     assert_array_equal(table["n_diverged"], lost)
 
 
+def test_numbers_beyond_the_range_have_no_noise_scale():
+    huge = np.array([[1e200, 2e200, 3e200]])
+    with np.errstate(over="ignore", invalid="ignore"):  # as where records become rows
+        rows = pd.concat([frame(huge, huge), frame(1e108 * huge, huge)], ignore_index=True)
+    table = noise_scale_table({(0, 4): [rows]}, 0.95)
+    assert table["noise_scale"].isna().tolist() == [False, True]
+    assert table["ci_high"].isna().all()
+    assert not table["reliable"].any()
+
+
 def test_alike_gradients_have_no_noise():
     rows = frame(np.zeros((1, 5)), np.array([[1.0, 2.0, 1.5, 1.0, 2.0]]))
     (row,) = noise_scale_table({(0, 4): [rows]}, 0.95).itertuples()

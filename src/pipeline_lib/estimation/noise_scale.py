@@ -30,8 +30,9 @@ Floats = NDArray[np.float64]
 def noise_scale(trace: ArrayLike, sq_gradient: ArrayLike) -> Floats:
     """The ratio; nan where the squared gradient is not positive, as an estimate may be."""
     x, y = np.asarray(trace, np.float64), np.asarray(sq_gradient, np.float64)
-    positive = y > 0
-    return np.where(positive, x / np.where(positive, y, 1.0), np.nan)
+    positive = (y > 0) & np.isfinite(x + y)
+    with np.errstate(over="ignore"):
+        return np.where(positive, x / np.where(positive, y, 1.0), np.nan)
 
 
 def ratio_interval(moments: NoiseMoments, level: float = 0.95) -> tuple[Floats, Floats]:
