@@ -97,7 +97,7 @@ def test_every_step_is_recorded_before_and_after_clipping() -> None:
 
 def test_the_average_over_examples_and_dropout_has_the_mean_of_the_plain_estimate() -> None:
     """Both estimate the same variance; at step 0 the average varies by its draws alone."""
-    first = {"recorded": [0], "averaged": 8, "evaluated_epochs": {}}
+    first = {"recorded": [0], "averaged": 12, "evaluated_epochs": {}}
     result = block(scale=0.2, dropout=0.1, n_replicas=60, **first)
     rows = result.statistics[result.statistics["quantity"] == STOCHASTIC].set_index("estimator")
     n = 60

@@ -223,8 +223,8 @@ class RaoBlackwell:
         ]
     )
     """How many of the examples that a mini-batch is drawn from are used, at random: a number,
-    `all`, or so many mini-batches, as `16 b`. The estimate is unbiased for any number, more precise the
-    more they are, and takes about as long as training on them once."""
+    `all`, or so many mini-batches, as `16 b`. The estimate is unbiased for any number, more
+    precise the more they are, and takes about as long as training on them once."""
 
     def most(self, batch_size: int) -> int | None:
         """Examples that are used at a batch size, if so many are left; None if it is all."""
