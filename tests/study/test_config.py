@@ -202,6 +202,7 @@ OF_ONE_VALUE = [
         ["mnist.rao_blackwell.examples: 'some'", "all"],
     ),
     ("experiments.mnist.rao_blackwell", {"examples": 1}, ["examples: 1", "at least 2"]),
+    ("experiments.mnist.rao_blackwell", {"examples": "1 b"}, ["examples: '1 b'", "all"]),
     ("compute.device", "tpu", ["compute.device: 'tpu'", "auto, cpu, cuda"]),
     ("compute.threads", 0, ["compute.threads: 0", "at least 1"]),
     ("compute.checkpoint_every_s", 0, ["compute.checkpoint_every_s: 0", "above 0"]),

@@ -64,9 +64,9 @@ class Experiment:
         return self.optimizer == PLAIN_SGD and self.clipping is None
 
     @property
-    def averaged_examples(self) -> int | Literal["all"] | None:
-        """How many examples the variance is averaged over at recorded steps; None if over none."""
-        return None
+    def is_averaged(self) -> bool:
+        """Whether gradients of single examples are taken at recorded steps, in epochs."""
+        return False
 
     @property
     def blocks(self) -> range:
@@ -125,8 +125,15 @@ class EpochExperiment(Experiment):
     rao_blackwell: RaoBlackwell | None = None
 
     @property
-    def averaged_examples(self) -> int | Literal["all"] | None:
-        return None if self.rao_blackwell is None else self.rao_blackwell.examples
+    def is_averaged(self) -> bool:
+        return self.rao_blackwell is not None
+
+    def averaged_examples(self, batch_size: int, n: int) -> int:
+        """Over how many of n examples the variance is averaged at recorded steps, at most."""
+        if self.rao_blackwell is None:
+            return 0
+        most = self.rao_blackwell.most(batch_size)
+        return n if most is None else min(most, n)
 
     def evaluated_epochs(self) -> dict[str, list[int]]:
         """By split, after how many epochs it is evaluated; the last epoch is always there."""
@@ -297,17 +304,18 @@ def _check_polynomial(where: str, experiment: IterationExperiment, fit: Polynomi
 
 def _check_averaged(where: str, experiment: EpochExperiment) -> None:
     """ConfigError if mini-batches are no draws, or larger than the examples averaged over."""
-    examples, largest = experiment.averaged_examples, experiment.batch_sizes[-1]
-    if examples is None:
+    averaged, largest = experiment.rao_blackwell, experiment.batch_sizes[-1]
+    if averaged is None:
         return
     if experiment.sampled not in DRAWN_GIVEN_PAST:
         raise ConfigError(
             f"{where}.rao_blackwell: sampling {experiment.sampled} draws no mini-batch after its "
             f"first epoch; allowed with: {', '.join(DRAWN_GIVEN_PAST)}"
         )
-    if examples != "all" and examples < largest:
+    most = averaged.most(largest)
+    if most is not None and most < largest:
         raise ConfigError(
-            f"{where}.rao_blackwell.examples: {examples} is below the largest batch size; "
+            f"{where}.rao_blackwell.examples: {most} is below the largest batch size; "
             f"allowed: all, or at least {largest}"
         )
 

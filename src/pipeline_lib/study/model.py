@@ -104,7 +104,7 @@ class Model(ABC):
 
     def noise_scale(self, experiment: "Experiment") -> NoiseScale | None:
         """Where the gradient noise scale of ``experiment`` comes from; None if it has none."""
-        return "runs" if experiment.averaged_examples is not None else None
+        return "runs" if experiment.is_averaged else None
 
     def sources(self, experiment: str) -> Mapping[str, str]:
         """The tables that training reads, by name; paths below ``results/{scale}/``."""
