@@ -14,11 +14,12 @@ from pipeline_lib.calibration.laws import (
     mean_of,
     mixture,
     product,
+    rare,
     trained,
 )
 from pipeline_lib.calibration.methods import compare
 from pipeline_lib.calibration.page import Sizes, put, tables
-from pipeline_lib.calibration.verdicts import settled, tail_ratios
+from pipeline_lib.calibration.verdicts import settled, tail_ratios, told_apart
 from pipeline_lib.errors import ArtifactError
 
 EVERY = [*light(), *heavy(), *trained()]
@@ -58,7 +59,7 @@ def test_an_interval_holds_the_variance_or_is_flagged(law):
     repeats = 200 if law.numbers >= 1000 else 1000
     for groups in GROUPS:
         found = coverage(law, groups, repeats, rng(2))
-        assert math.isclose(found.covered + found.below + found.above, 1.0)
+        assert math.isclose(found.covered + found.below + found.above + found.missing, 1.0)
         if sum(groups) - len(groups) < 3:
             assert found.reliable == 0
         if law.name == RARE:
@@ -92,6 +93,19 @@ def test_equal_variances_are_seldom_told_apart(law, groups):
     found = settled(law, groups, experiments, rng(6), steps=4)
     assert found.equal <= most(0.05, experiments)
     assert found.refuted <= most(0.05, experiments)
+
+
+@pytest.mark.parametrize("groups", [(8,), (30,), (25,) * 4, (300,)], ids=named)
+def test_rare_gradients_beside_light_tails_settle_nothing(groups):
+    """Of gradients that are 0 in 99 of 100 runs few runs see zeros alone: no variance of 0."""
+    law = rare()
+    for experiments, laws in ((40, [gaussian(100), law] * 2), (40, [law] * 4)):
+        _, wrong = told_apart(laws, groups, experiments, rng(12), steps=4)
+        assert wrong <= most(0.05, experiments)
+    found = coverage(law, groups, 400, rng(13))
+    assert found.reliable < 0.05
+    if sum(groups) < 100:
+        assert found.missing > 0.5
 
 
 def test_a_true_order_is_seen_where_runs_are_enough():

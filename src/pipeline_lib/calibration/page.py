@@ -1,7 +1,7 @@
 """The tables of docs/inference.md, simulated, and put where the page has their marks."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from pipeline_lib.calibration.laws import (
     light,
     mixture,
     product,
+    rare,
     trained,
 )
 from pipeline_lib.calibration.methods import compare
@@ -48,12 +49,16 @@ def put(page: str, name: str, table: str) -> str:
     return f"{page[: page.index(first)]}{first}\n{table}\n{page[page.index(last) :]}"
 
 
-def tables(sizes: Sizes, seed: int) -> Iterator[tuple[str, str]]:
-    """Every table of the page, one after the other: its name, and the table as Markdown."""
-    yield "coverage", coverage_table(sizes.coverage, seed)
-    yield "methods", methods_table(sizes.methods, seed)
-    yield "tails", tails_table(sizes.tails, seed)
-    yield "verdicts", verdicts_table(sizes.experiments, seed)
+def tables(
+    sizes: Sizes, seed: int, names: Iterable[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Tables of the page, one after the other: the name, and the table as Markdown.
+
+    All of `TABLES`, unless ``names`` says which. Each draws from streams of its own.
+    """
+    for name in TABLES if names is None else names:
+        make, size = TABLES[name]
+        yield name, make(getattr(sizes, size), seed)
 
 
 def coverage_table(repeats: int, seed: int) -> str:
@@ -64,13 +69,13 @@ def coverage_table(repeats: int, seed: int) -> str:
     for law, groups in progress(cells, len(cells), "coverage"):
         found = coverage(law, groups, repeats, _stream(seed, "coverage", law.name, groups))
         shares = (
-            found.covered, found.below, found.above, found.reliable, found.covered_reliable,
-            found.relied_and_missed,
+            found.covered, found.below, found.above, found.missing, found.reliable,
+            found.covered_reliable, found.relied_and_missed,
         )  # fmt: skip
         rows.append([law.name, named(groups), *map(_percent, shares)])
     head = (
-        "law", "runs", "holds V", "below", "above", "reliable", "holds V, if reliable",
-        "reliable, misses V",
+        "law", "runs", "holds V", "below", "above", "no interval", "reliable",
+        "holds V, if reliable", "reliable, misses V",
     )  # fmt: skip
     return _markdown(head, rows)
 
@@ -95,7 +100,7 @@ def tails_table(repeats: int, seed: int) -> str:
     levels = (1e-2, 1e-3, 1e-4)
     alike = [gaussian(1), gaussian(8), mixture(0.5, 1), mixture(0.5, 8), mixture(1, 8), product()]
     pairs = [(law, law) for law in alike]
-    pairs += [(gaussian(8), other) for other in (mixture(0.5, 8), mixture(1, 8), product())]
+    pairs += [(gaussian(8), other) for other in (mixture(0.5, 8), mixture(1, 8), product(), rare())]
     groupings: Sequence[Groups] = ((4,), (8,), (12,), (30,), (25,) * 4, _MANY)
     cells = [(pair, groups) for pair in pairs for groups in groupings]
     rows = []
@@ -124,6 +129,15 @@ def verdicts_table(experiments: int, seed: int) -> str:
         rows.append([name, named(groups), *map(_percent, apart), "", ""])
     head = ("law", "runs", "tested", "equal: something settled", "1/b: refuted", "1/b: confirmed")
     return _markdown(head, rows)
+
+
+# By name: what makes a table, and the field of `Sizes` that says how often it repeats.
+TABLES: Mapping[str, tuple[Callable[[int, int], str], str]] = {
+    "coverage": (coverage_table, "coverage"),
+    "methods": (methods_table, "methods"),
+    "tails": (tails_table, "tails"),
+    "verdicts": (verdicts_table, "experiments"),
+}
 
 
 def _stream(seed: int, table: str, law: str, groups: Groups) -> np.random.Generator:

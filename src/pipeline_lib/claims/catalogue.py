@@ -187,4 +187,4 @@ CLAIMS: Mapping[str, Claim] = {
     claim.id: claim for claim in sorted((*_CLAIMS, *FURTHER), key=_place)
 }
 # Claims about every problem, of which one exact instance is looked at.
-THEOREMS = frozenset({*(name for name in CLAIMS if name.startswith("T")), "H2"})
+THEOREMS = frozenset({*(name for name in CLAIMS if name.startswith("T")), "H2", "H4"})
