@@ -15,11 +15,13 @@ from pipeline_lib.calibration.laws import (
     mixture,
     product,
     rare,
+    scalar_network,
     trained,
 )
 from pipeline_lib.calibration.methods import compare
 from pipeline_lib.calibration.page import Sizes, put, tables
-from pipeline_lib.calibration.verdicts import settled, tail_ratios, told_apart
+from pipeline_lib.calibration.unseen import flags
+from pipeline_lib.calibration.verdicts import in_training, settled, tail_ratios, told_apart
 from pipeline_lib.errors import ArtifactError
 
 EVERY = [*light(), *heavy(), *trained()]
@@ -121,6 +123,27 @@ def test_small_p_values_are_as_rare_as_they_say(law):
             levels, tail_ratios((law, law), groups, repeats, rng(8), levels), strict=True
         ):
             assert level * ratio < most(level, repeats), named(groups)
+
+
+def test_flags_catch_few_of_the_misses_for_want_of_rare_runs():
+    """Which is why there is none: what they leave is no better than all there is."""
+    none, *tried = flags((30,), 1000, rng(14))
+    assert none.reliable > 0.5
+    assert none.holds < 0.9
+    for one in tried:
+        assert one.caught < 0.25, one
+        assert one.holds < none.holds + 0.05, one
+
+
+def test_a_true_order_in_training_is_not_refuted():
+    """Even of the Rao–Blackwell form with rare runs: variances of twice the batch size halve."""
+    for step in (1, 2):
+        networks = [scalar_network(True, step, b) for b in (8, 16, 32, 64)]
+        for groups in ((30,), (300,)):
+            _, refuted, _ = in_training(networks, groups, 24, rng(15), steps=4)
+            assert refuted <= most(0.05, 24)
+    with pytest.raises(ValueError, match="do not fall"):
+        in_training(networks[::-1], (30,), 1, rng())
 
 
 def test_means_of_draws_fall_as_one_over_b():

@@ -12,6 +12,9 @@ from pipeline_lib.estimation.variance import Contributions
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+# Relative spread of contributions that are equal but for the rounding of their mean.
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:
@@ -31,7 +34,8 @@ def judged(moments: Contributions, level: float, certain: ArrayLike = False) -> 
     spread mean no error (see `certain.Certain`): low = high = the estimate.
     """
     n, mean = moments.n_replicas, moments.mean
-    untold = (moments.m2 == 0) & ~np.asarray(certain, np.bool_)
+    alike = np.sqrt(moments.m2 / n) <= ROUNDING * mean
+    untold = alike & ~np.asarray(certain, np.bool_)
     interval = variance_interval(
         n,
         mean,
