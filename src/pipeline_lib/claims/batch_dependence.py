@@ -44,7 +44,7 @@ def degree_six_fits(
             "The fit has as many coefficients as batch sizes, and passes through every point.",
             f"at least {DEGREE + 2} batch sizes below n",
         )
-    hindered = obstacle(_fitted(variance, lines))
+    hindered = obstacle(_fitted(variance, curves))
     if hindered is not None:
         return untested(CLAIMS["E2"], *hindered)
     lack = lack_of_fit(lines["chi_squared"], lines["dof"])
@@ -146,15 +146,18 @@ def _paper_fit(table: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def _fitted(variance: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``variance`` that the fits in ``lines``, one of each, are made from."""
+def _fitted(variance: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``variance`` that the fits are made from, and their leverage on these."""
     rows = variance[
         (variance["quantity"] == STOCHASTIC)
         & (variance["tensor"] == ALL)
         & (variance["estimator"] == "sample")
         & (variance["std_error"] > 0)
     ]
-    return rows.merge(lines[["init", "step"]], on=["init", "step"])
+    key = ["init", "step", "b"]
+    fitted = curves[[*key, "std_error"]].rename(columns={"std_error": "fitted_error"})
+    rows = rows.astype({"b": np.float64}).merge(fitted, on=key)
+    return rows.assign(leverage=(rows["fitted_error"] / rows["std_error"]) ** 2)
 
 
 def _share(differences: Floats) -> str:

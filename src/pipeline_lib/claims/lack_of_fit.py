@@ -19,6 +19,7 @@ from pipeline_lib.estimation.reliability import DECISIVE_SCATTER, Estimate, scat
 
 Floats = NDArray[np.float64]
 ALPHA = 0.05
+PASSED_THROUGH = 0.99  # leverage of an estimate that the fit passes through
 KNOWN = 0.02**2  # square of the relative error of an estimate that may scatter
 Level = tuple[str, int, int, float, float]
 """A law, runs in one group, experiments, and their shares that are tested, and also rejected."""
@@ -59,10 +60,17 @@ def light(estimates: pd.DataFrame) -> NDArray[np.bool_]:
     return np.asarray(reliable & (scatter(one) <= most), np.bool_)
 
 
+def error_of(estimates: pd.DataFrame) -> Floats:
+    """Relative standard errors."""
+    return np.asarray(estimates["std_error"] / estimates["variance"], np.float64)
+
+
 def obstacle(estimates: pd.DataFrame) -> tuple[str, str] | None:
     """Why the fit to these ``estimates`` is not tested, and what it takes; None if it is.
 
-    ``estimates`` are the fitted rows of the ``variance`` artefact.
+    ``estimates`` are the fitted rows of the ``variance`` artefact, with their ``leverage``, from 0
+    to 1: the share of an estimate in the fit at its own place. An estimate that the fit passes
+    through, as at the smallest batch sizes, leaves no residual, whatever its error: it may scatter.
     """
     least, runs = least_runs(), int(estimates["n_runs"].min())
     if least is None:
@@ -74,11 +82,15 @@ def obstacle(estimates: pd.DataFrame) -> tuple[str, str] | None:
             "(docs/inference.md)."
         )
         return why, f"{least + runs - 1 - dof:,} runs a batch size (here {runs:,})"
-    rough = int((~light(estimates)).sum())
-    if rough:
+    rough = ~light(estimates) & (estimates["leverage"] < PASSED_THROUGH).to_numpy()
+    if rough.any():
         why = (
-            f"Of {len(estimates):,} fitted estimates {rough:,} are flagged, or scatter and are not "
-            "known to 2 %; with those the test of a lack of fit rejects a true fit too often."
+            f"Of {len(estimates):,} fitted estimates {rough.sum():,} are flagged, or scatter and "
+            "are not known to 2 %; with those the test of a lack of fit rejects a true fit too "
+            "often."
         )
-        return why, "runs that see the tail of the gradients"
+        known = float(np.nanmax((error_of(estimates) ** 2 / KNOWN)[rough]))
+        if known <= 1:
+            return why, "runs that see the tail of the gradients"
+        return why, f"about {np.ceil(known * runs):,.0f} runs a batch size (here {runs:,})"
     return None
