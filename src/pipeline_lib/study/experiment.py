@@ -294,6 +294,11 @@ def _check_polynomial(where: str, experiment: IterationExperiment, fit: Polynomi
             f"{where}.polynomial.steps: {last} is not a recorded step; "
             f"allowed: 0 to iterations - 1 = {experiment.iterations - 1}"
         )
+    if experiment.runs - len(experiment.blocks) < 2:  # degrees of freedom, see `inference`
+        raise ConfigError(
+            f"{where}.runs: {experiment.runs} have no standard error, by which a fit weighs its "
+            "points; allowed: at least 3 with polynomial"
+        )
     needed = fit.degree + 2
     if len(experiment.batch_sizes) < needed:
         raise ConfigError(

@@ -144,6 +144,13 @@ class LearningRate:
             ]
         return np.array(rising + falling)
 
+    def starts_at_zero(self, iterations: int) -> bool:
+        """Whether the first of ``iterations`` rates, and no other at first, is 0: a warm-up's.
+
+        A function of the user's own is not called, and said not to start so.
+        """
+        return self.warmup_steps("config: learning_rate.warmup", iterations) > 0
+
     def warmup_steps(self, where: str, iterations: int) -> int:
         """How many of ``iterations`` steps are warm-up.
 
@@ -237,7 +244,8 @@ class RaoBlackwell:
 
 @section
 class Polynomial:
-    """Polynomials in 1/b and in c_b that are fitted to the variance (Section 4.2)."""
+    """Polynomials in 1/b and in c_b that are fitted to the variance (Section 4.2) of 3 or more
+    runs."""
 
     steps: Annotated[tuple[NotNegative, ...], UNIQUE, EachOnce, InOrder]
     """Steps at which the variance is fitted."""
