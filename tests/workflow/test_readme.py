@@ -114,7 +114,9 @@ def executed(command: str) -> str:
         return "test -x .ci/run && bash -n .ci/run"
     if program == "make" and NOT_HERE & set(words):
         return command.replace("make", "make --dry-run", 1)
-    too_large = {"scale=paper", "scale=overnight", f"scale={OWN_SCALE}"} & set(words) and "plan" not in words
+    too_large = {"scale=paper", "scale=overnight", f"scale={OWN_SCALE}"} & set(
+        words
+    ) and "plan" not in words
     if program == "snakemake" and (too_large or any(word.endswith("slurm") for word in words)):
         return command.replace("snakemake", "snakemake --dry-run", 1)
     return command
