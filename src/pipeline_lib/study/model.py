@@ -86,6 +86,8 @@ class Model(ABC):
     """Fields that decide the initial weights, beside the section `initial_weights`."""
     draws_with_own_code: ClassVar[bool] = False
     """Whether drawing the weights runs the user's code, which is no work for a login node."""
+    gains_from_gpu: ClassVar[bool] = True
+    """Whether `compute.device: auto` trains it on a GPU where the job has one."""
     cpu_core: ClassVar[Speed | None] = None
     """Speed of one CPU core, as `cost` counts operations; None where the cost is not known."""
 
@@ -137,6 +139,13 @@ class Model(ABC):
         Raises ArtifactError if the checkpoint is of another run, StoppedError after a requested
         stop.
         """
+
+    def device_wanted(self, device: str) -> str:
+        """What ``compute.device`` is to this kind: ``auto`` is ``cpu`` if a GPU gains nothing.
+
+        So all blocks of an experiment are trained on the same kind of device.
+        """
+        return "cpu" if device == "auto" and not self.gains_from_gpu else device
 
     def cost(self, experiment: "Experiment", batch_size: int, threads: int) -> BlockCost | None:
         """What one block at ``batch_size`` costs, or None if that is not known."""
