@@ -12,7 +12,7 @@ from pipeline_lib.study.block import block_digest
 from pipeline_lib.imports import refuse_shadows
 from pipeline_lib.logs import errors_told
 from pipeline_lib.study.config import choose_own, load_study
-from pipeline_lib.study.cost import mem_mb, runtime
+from pipeline_lib.study.cost import asked_for
 from pipeline_lib.study.layers import apply_changes
 from pipeline_lib.study.provenance import (
     as_applied,
@@ -264,20 +264,24 @@ def data_of(wildcards):
     return sources_of(wildcards)[0]
 
 
-def block_mem_mb(wildcards, attempt):
-    """The memory that the job's block asks for, in MB."""
-    experiment, b = experiment_of(wildcards), int(wildcards.b)
-    return mem_mb(experiment, b, attempt, study.compute.threads)
-
-
 def gets_gpu(rulename):
     """Whether the profile or `--set-resources` grants a GPU to every job of this rule."""
     granted = workflow.resource_settings.overwrite_resources.get(rulename, {})
     return any(asks_for_gpu(name, granted[name].raw) for name in granted.keys())
 
 
+def block_mem_mb(wildcards, attempt, rulename):
+    """The memory of the host that the job's block asks for, in MB."""
+    return block_asks_for("mem_mb", wildcards, attempt, rulename)
+
+
 def block_runtime(wildcards, attempt, rulename):
-    """The time that the job's block asks for, in minutes.
+    """The time that the job's block asks for, in minutes."""
+    return block_asks_for("runtime", wildcards, attempt, rulename)
+
+
+def block_asks_for(resource, wildcards, attempt, rulename):
+    """What the job's block asks a queue for.
 
     On `device: auto` it is that of a GPU where the job gets one and its kind takes it, and else
     that of CPU cores.
@@ -290,7 +294,7 @@ def block_runtime(wildcards, attempt, rulename):
     device = experiment.model.device_wanted(study.compute.device)
     if device != "cpu" and gets_gpu(rulename):
         device = "cuda"
-    return runtime(experiment, b, attempt, device, threads)
+    return asked_for(experiment, b, attempt, device, threads)[resource]
 
 
 def block_gpu_card(wildcards):

@@ -18,7 +18,7 @@ from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.imports import source_files
 from pipeline_lib.sampling.names import Sampling
-from pipeline_lib.study.cost import BlockCost, Speed
+from pipeline_lib.study.cost import GPU, BlockCost, Speed
 
 if TYPE_CHECKING:
     from pipeline_lib.study.block import Block
@@ -90,6 +90,8 @@ class Model(ABC):
     """Whether `compute.device: auto` trains it on a GPU where the job has one."""
     cpu_core: ClassVar[Speed | None] = None
     """Speed of one CPU core, as `cost` counts operations; None where the cost is not known."""
+    gpu: ClassVar[Speed] = GPU
+    """Speed of one GPU, likewise."""
 
     def check(self, where: str, experiment: "Experiment") -> None:  # noqa: B027
         """ConfigError, in one line that begins with ``where``, for what cannot be trained."""
