@@ -2,11 +2,18 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from pipeline_lib.models.perceptron.replicas import MlpReplicas
+from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
+from pipeline_lib.training.epochs import epoch_block
+from pipeline_lib.training.labelled import Evaluation, LabelledBatch
 from pipeline_lib.training.precision import set_precision, tf32_if
 
 BACKENDS: Any = torch.backends
@@ -67,3 +74,39 @@ def test_inside_tf32_is_allowed_and_after_it_all_is_as_before(before: bool, allo
     with pytest.raises(ZeroDivisionError), tf32_if(allowed):
         raise ZeroDivisionError
     assert allows_tf32() == before
+
+
+class Watched(MlpReplicas):
+    """Notes whether TF32 is allowed in its evaluations and gradients."""
+
+    seen: ClassVar[set[tuple[str, bool]]]
+
+    def __init__(self, n_replicas: int) -> None:
+        super().__init__({"W1": torch.ones(2, 3), "b1": torch.ones(2)}, n_replicas)
+
+    def gradients(self, batch: LabelledBatch) -> dict[str, Tensor]:
+        self.seen.add(("gradient", allows_tf32()))
+        return super().gradients(batch)
+
+    def evaluate(self, *arguments: Any) -> Evaluation:
+        self.seen.add(("evaluation", allows_tf32()))
+        return super().evaluate(*arguments)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_no_gradient_sees_the_precision_of_evaluations(allowed: bool) -> None:
+    Watched.seen = set()
+    x, y = np.ones((6, 3), dtype=np.float32), np.array([0, 1, 0, 1, 0, 1])
+    plan = EpochPlan(
+        lambda step: 0.1,
+        2,
+        2,
+        2,
+        seed_sequence(0, "orders"),
+        range(6),
+        {"training": [0, 1, 2]},
+        tf32_in_evaluations=allowed,
+    )
+    data = EpochData.on("cpu", x, y, {"training": (x, y)})
+    epoch_block(lambda replicas: Watched(len(replicas)), data, plan)
+    assert Watched.seen == {("gradient", False), ("evaluation", allowed)}

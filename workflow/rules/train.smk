@@ -26,7 +26,7 @@ rule train_block:
         gpu_card=block_gpu_card,
     params:
         trained=digest_of,
-        allow_tf32=study.compute.allow_tf32,
+        tf32=[study.compute.allow_tf32, study.compute.tf32_in_evaluations],
         checkpoint=CHECKPOINT,
     script:
         "../scripts/train_block.py"

@@ -27,6 +27,7 @@ with job_log(snakemake.log[0]):
     granted = granted_gpu(dict(snakemake.resources.items()), os.environ)
     with own_card(wanted):
         device = resolve_device(wanted, granted)
-        hardware = Hardware(device, snakemake.threads, compute.allow_tf32)
+        tf32 = compute.allow_tf32, compute.tf32_in_evaluations
+        hardware = Hardware(device, snakemake.threads, *tf32)
         block = Block(experiment, *place, study.seed, hardware)
         train_to_files(block, files, snakemake.params.code, compute.checkpoint_every_s)

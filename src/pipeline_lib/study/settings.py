@@ -252,5 +252,7 @@ class Compute:
     it through rounding; all others do not."""
     allow_tf32: Flag
     """Whether a GPU may multiply float32 matrices with 10 bits of mantissa, which is faster."""
+    tf32_in_evaluations: Flag
+    """The same for losses and errors alone, which no gradient sees."""
     checkpoint_every_s: Positive
     """Seconds from one save of a running block's state to the next. No result depends on it."""

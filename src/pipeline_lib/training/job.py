@@ -53,7 +53,7 @@ def train_to_files(block: Block, files: BlockFiles, code: str, checkpoint_every_
         set_precision(hardware.allow_tf32)
     depends_on = {
         "block": block.key,
-        "configuration": [block.digest, hardware.allow_tf32],
+        "configuration": [block.digest, hardware.allow_tf32, hardware.tf32_in_evaluations],
         "backend": backend,
         "data": data.sha256,
         "code": code,
