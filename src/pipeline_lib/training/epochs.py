@@ -105,7 +105,6 @@ def epoch_block(
         done, size = sum(sizes[: len(finished)]), sizes[len(finished)]
         before = _random_states(data.device)
         result = trained(range(done, done + size))
-        give_memory_back(data.device.type)  # of this group, for the next
         if not isinstance(result, str):
             finished.append(result)
             is_saved = False
@@ -120,6 +119,7 @@ def epoch_block(
             result,
             sizes[len(finished)],
         )
+        give_memory_back(data.device.type)
         _set_random_states(before, data.device)
     groups = [BlockTables(tables["statistics"], tables["divergence"]) for tables in finished]
     block = pooled(groups, sizes)
