@@ -18,7 +18,7 @@ PAGES = f"{RESULTS}/pages"
 # Pages of the whole study, and those of what is built of it.
 SHOWN = ["claims", "scalar_degrees"] if study.builds_everything else []
 SHOWN += ["polynomial_degrees"] if chosen(["admission_sweep"]) else []
-SHOWN += ["efficiency"] if chosen(WITH_THEORY) else []
+SHOWN += ["efficiency"] if chosen(WITH_AVERAGES) else []
 
 
 rule report_items:
@@ -111,7 +111,7 @@ rule efficiency_page:
     input:
         efficiency=expand(
             f"{RESULTS}/efficiency/{{experiment}}.parquet",
-            experiment=chosen(WITH_THEORY),
+            experiment=chosen(WITH_AVERAGES),
         ),
     output:
         report(

@@ -33,6 +33,7 @@ class LinearRegression(Model):
 
     in_epochs: ClassVar[bool] = False
     gains_from_gpu: ClassVar[bool] = False
+    only_batches_random: ClassVar[bool] = True
     samplings: ClassVar[tuple[Sampling, ...]] = (
         "fresh",
         "with_replacement",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pipeline_lib.models.module.own_data import OwnData
-    from pipeline_lib.training.objective import Loss
+    from pipeline_lib.training.objective import Loss, LossKind
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class OwnModule(Model):
     samplings: ClassVar[tuple[Sampling, ...]] = FINITE
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     clips: ClassVar[bool] = True
+    may_have: ClassVar[tuple[str, ...]] = ("rao_blackwell",)
     needs_scale: ClassVar[bool] = False
     draws_with_own_code: ClassVar[bool] = True
 
@@ -133,6 +134,7 @@ class OwnModule(Model):
             self._metric(experiment),
         )
         log.info("loss: %s", objective.kind)
+        _check_averaged(experiment, objective.kind)
         return weights_of(module)
 
     def load(self, experiment: Experiment, sources: Mapping[str, Path]) -> TrainingData:
@@ -146,6 +148,7 @@ class OwnModule(Model):
             as_tensors(data.sets["training"]),
             self._metric(experiment),
         )
+        _check_averaged(experiment, objective.kind)
         notes: dict[str, Any] = {"loss": objective.kind}
         if data.names:
             notes["labels"] = list(data.names)
@@ -216,3 +219,16 @@ class OwnModule(Model):
     def _load(self, experiment: Experiment, key: str) -> Callable[..., Any]:
         where = f"config: experiments.{experiment.name}.model.{key}"
         return load_object(where, getattr(self, key))
+
+
+def _check_averaged(experiment: Experiment, loss: "LossKind") -> None:
+    """ConfigError if variances are to be averaged over the examples of a loss that is no mean."""
+    from pipeline_lib.training.objective import MEAN
+
+    assert isinstance(experiment, EpochExperiment)
+    if experiment.rao_blackwell is not None and loss != MEAN:
+        raise ConfigError(
+            f"config: experiments.{experiment.name}.rao_blackwell: the loss is {loss}, so "
+            "gradients of single examples do not tell its variance; allowed: a loss that is a "
+            "mean over examples, or none of this section"
+        )
