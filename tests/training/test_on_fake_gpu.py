@@ -15,7 +15,7 @@ from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.models.linear_regression.replicas import LinearReplicas
 from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.study.block import Hardware
-from pipeline_lib.training import epoch_record, loop
+from pipeline_lib.training import epoch_record, loop, report
 from pipeline_lib.training.epoch_run import EpochRun
 
 # Those that torch takes: XLNet and modules under torch.func crash now and then on such tensors.
@@ -39,11 +39,11 @@ FAULTS = [
     (EpochRun, "_batch", ".to(self._data.device, non_blocking=True)", "", "perceptron"),
     (EpochRun, "_batch", "non_blocking=True", "non_blocking=False", "perceptron"),
     (EpochRun, "tables", ".cpu()", "", "perceptron"),
-    (epoch_record, "gather_record", ".cpu()", "", "perceptron"),
-    (loop, "gather_record", ".cpu()", "", "linear regression"),
+    (report, "_gather", ".cpu()", "", "perceptron"),
+    (report, "_gather", ".cpu()", "", "linear regression"),
     (epoch_record.EpochRecord, "_close", ".cpu()", "", "perceptron"),
     (MlpReplicas, "evaluate", "device=x.device", "device='cpu'", "perceptron"),
-    (MlpReplicas, "gradients", "torch.empty_like(p)", "torch.empty(p.shape)", "perceptron"),
+    (MlpReplicas, "_like_parameters", "torch.empty_like(p)", "torch.empty(p.shape)", "perceptron"),
     (LinearReplicas, "__init__", "device=device", "device='cpu'", "linear regression"),
 ]
 
