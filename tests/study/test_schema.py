@@ -79,7 +79,7 @@ def test_the_scale_on_the_page_does_what_the_page_says(raw):
     page = reference(MODELS)
     (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     raw["scales"] |= yaml.safe_load(block)["scales"]
-    raw["scale"] = "overnight"
+    raw["scale"] = "weekend"
     Draft202012Validator(SCHEMA).validate(raw)
     study = load_study(raw, MODELS)
     here = dict(study.experiments)
@@ -237,4 +237,10 @@ def test_an_own_scale_in_a_file_of_ones_own_is_planned(repository, tmp_path):
     assert wrong.returncode != 0
     (told,) = [line for line in wrong.stderr.splitlines() if line.startswith("error: ")]
     assert told.startswith("error: config: scale (--config): 'yours' is not one of ")
-    assert set(told.split("values: ")[1].split(", ")) == {"smoke", "quick", "paper", "mine"}
+    assert set(told.split("values: ")[1].split(", ")) == {
+        "smoke",
+        "quick",
+        "overnight",
+        "paper",
+        "mine",
+    }

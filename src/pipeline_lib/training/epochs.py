@@ -6,6 +6,7 @@ to replicas (`pipeline_lib.sampling.epochs`), so a replica's path does not depen
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -44,7 +45,7 @@ def epoch_block(
             resumed block keeps the groups that it was started with.
 
     Returns:
-        Rows of ``statistics``, ``divergence`` and ``metrics``. The recorded gradient is that of the
+        All tables, ``noise`` where examples are averaged. The recorded gradient is that of the
         mean loss over the mini-batch, whatever the optimiser; where gradients are clipped, the
         clipped one is recorded beside it. A replica has diverged at the first recorded step at
         which its gradient or a weight is not finite, or, after the last of them, at the step after
@@ -121,12 +122,15 @@ def epoch_block(
         )
         give_memory_back(data.device.type)
         _set_random_states(before, data.device)
-    groups = [BlockTables(tables["statistics"], tables["divergence"]) for tables in finished]
+    groups = [
+        BlockTables(tables["statistics"], tables["divergence"], noise=tables["noise"])
+        for tables in finished
+    ]
     block = pooled(groups, sizes)
     block.log_divergence(n_replicas, b)
     rows = pd.concat([tables["metrics"] for tables in finished])
     metrics = rows.sort_values(["split", "epoch", "replica"], ignore_index=True)
-    return BlockTables(block.statistics, block.divergence, metrics)
+    return replace(block, metrics=metrics)
 
 
 def _halved(size: int, n_left: int, said: str, is_saved: bool) -> list[int]:

@@ -67,6 +67,7 @@ def block_cost(model: Transformer, experiment: Experiment, b: int) -> BlockCost:
     written = (
         file_bytes("statistics", rows)
         + file_bytes("divergence", 0)
+        + file_bytes("noise", (averaged > 0) * recorded)
         + file_bytes("metrics", metrics)
     )
     saved = ITEMSIZE * replicas * parameters * (1 + experiment.optimizer.kept)
