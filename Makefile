@@ -13,7 +13,7 @@ SNAKEMAKE := $(VENV)/bin/python -m snakemake
 # The report is named after its scale; another one: make report SCALE=smoke
 SCALE = $(shell sed -n 's/^scale: *\([a-z0-9_]*\).*/\1/p' config.yaml)
 
-.PHONY: help study report test test-cluster check schema calibrate bench lock clean
+.PHONY: help study report test test-cluster check schema calibrate bench gpu-check lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -58,6 +58,9 @@ bench: $(INSTALLED) $(JAX_INSTALLED) ## measure the speed, as ratios within one 
 	$(VENV)/bin/python bench/bench_two_layer.py --jax-python $(JAX_VENV)/bin/python
 	$(VENV)/bin/python bench/bench_mlp.py
 	$(VENV)/bin/python bench/bench_workflow.py
+
+gpu-check: $(INSTALLED) ## whether networks train rightly on the GPU here, and how fast, 20 minutes
+	$(VENV)/bin/python bench/gpu_check.py
 
 lock: $(INSTALLED) ## resolve envs/requirements.in and light.in anew
 	$(VENV)/bin/pip install --quiet uv

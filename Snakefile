@@ -56,7 +56,8 @@ onstart:
         stop_if_stale(blocks)
         try:
             if workflow.local_exec:
-                resolve_device(study.compute.device)
+                for wanted, granted in set(map(device_of_job, blocks)):
+                    check_device(wanted, granted)
         except PipelineError as error:
             stop(error)
 

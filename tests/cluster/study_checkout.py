@@ -46,7 +46,8 @@ class Checkout:
         copy_of(repository, folder)
         mine = {
             "scales": {"smoke": smoke},
-            "compute": {"checkpoint_every_s": CHECKPOINT_EVERY_S},
+            # On CPU: no program can compute on the cluster's GPUs.
+            "compute": {"checkpoint_every_s": CHECKPOINT_EVERY_S, "device": "cpu"},
         }
         (folder / "mine.yaml").write_text(json.dumps(mine))
         return cls(folder, data)
@@ -106,7 +107,7 @@ class Checkout:
     def artefacts(self) -> dict[str, object]:
         """Every file under results/ by its path: tables with their metadata, other files as bytes.
 
-        Pictures count by their presence.
+        Pictures and the times that jobs took count by their presence.
         """
         found: dict[str, object] = {}
         for path in sorted(self.results.rglob("*")):
@@ -114,7 +115,7 @@ class Checkout:
             if path.suffix == ".parquet" and not path.name.startswith("."):
                 found[name] = _table(path)
             elif path.is_file():
-                found[name] = path.suffix in (".svg", ".png") or path.read_bytes()
+                found[name] = path.suffix in (".svg", ".png", ".tsv") or path.read_bytes()
         return found
 
 

@@ -20,8 +20,10 @@ def run(checkout: Path, folder: Path, *options: str) -> dict[str, object]:
     shutil.copytree(example, folder)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *options]
     command += ["--snakefile", str(checkout / "Snakefile"), "--configfile", "config.yaml"]
+    # On CPU: no program can compute on the cluster's GPUs.
+    changed = ["scale=smoke", f"only=[{NAME}]", "compute={device: cpu}"]
     done = subprocess.run(
-        [*command, "--config", "scale=smoke", f"only=[{NAME}]"],
+        [*command, "--config", *changed],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -25,14 +25,18 @@ def smoke(virtual_cluster, repository, tmp_path, data_dir) -> Checkout:
     return checkout
 
 
-def test_smoke_through_slurm_gives_the_values_of_a_run_without_it(cluster, smoke, tmp_path):
-    checkout = smoke.copied(tmp_path / "slurm")
+def with_partitions(checkout: Checkout) -> Checkout:
     profile = checkout.folder / "slurm/profile.yaml"
     text = profile.read_text()
     for line, name in (("partition", "batch"), ("gpu_partition", "gpu")):
         assert text.count(f'\n  {line}: ""') == 1
         text = text.replace(f'\n  {line}: ""', f"\n  {line}: {name}")
     profile.write_text(text)
+    return checkout
+
+
+def test_smoke_through_slurm_gives_the_values_of_a_run_without_it(cluster, smoke, tmp_path):
+    checkout = with_partitions(smoke.copied(tmp_path / "slurm"))
     options = ("--profile", "slurm", *QUICK_LOOKS)
     assert checkout.run(*TARGETS, options=options) == 0, checkout.output
     assert smoke.run(*TARGETS) == 0, smoke.output
@@ -52,4 +56,18 @@ def test_smoke_through_slurm_gives_the_values_of_a_run_without_it(cluster, smoke
     # Four blocks of linear regression share one allocation, in turn.
     (shared,) = [job for job in jobs if "blocks" in job.fields["Comment"]]
     assert shared.fields["NumCPUs"] == "1"
+    shutil.rmtree(checkout.folder)
+
+
+def test_a_job_that_is_given_a_gpu_which_it_cannot_use_says_why(cluster, smoke, tmp_path):
+    """It does not train on CPU in the time of a GPU. Those of this cluster are fake."""
+    checkout = with_partitions(smoke.copied(tmp_path / "slurm"))
+    options = ("--profile", "slurm", "--retries", "0", *QUICK_LOOKS)
+    mine = checkout.folder / "mine.yaml"
+    mine.write_text(mine.read_text().replace('"device": "cpu"', '"device": "auto"'))
+    assert checkout.run(TARGETS[-1], options=options) != 0
+    said = "error: config: compute.device: 'auto' and the job was given a GPU (gpu=1), but torch"
+    assert said in checkout.output
+    jobs = cluster.jobs()
+    assert {job.state for job in jobs if job.gpus} == {"FAILED"}
     shutil.rmtree(checkout.folder)

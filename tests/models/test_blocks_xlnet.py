@@ -22,12 +22,8 @@ from pipeline_lib.figures.epoch_panels import (
     source_note,
     variance_panels,
 )
-from pipeline_lib.models.transformer.block import (
-    CHUNK,
-    Dropout,
-    initial_weights,
-    transformer_block,
-)
+from pipeline_lib.models.transformer.block import Dropout, initial_weights, transformer_block
+from pipeline_lib.models.transformer.memory import CHUNK
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.optimizers import AdamW

@@ -12,7 +12,6 @@ from pandas.testing import assert_frame_equal
 from blocks import regression
 from pipeline_lib.artifacts.files import read_table, write_table
 from pipeline_lib.artifacts.schemas import SCHEMAS
-from pipeline_lib.errors import ConfigError
 from pipeline_lib.estimation.inference import holm, p_value
 from pipeline_lib.estimation.statistics import Summary
 from pipeline_lib.models.linear_regression import block as blocks
@@ -29,7 +28,6 @@ from pipeline_lib.sampling.subsets import ExampleBatch
 from pipeline_lib.seeding import replica_states, seed_sequence
 from pipeline_lib.study.block import Hardware
 from pipeline_lib.theory.linear_regression import conditional_variance, exact_moments
-from pipeline_lib.training.device import resolve_device
 from pipeline_lib.training.loop import train
 from pipeline_lib.training.steps import StepPlan
 
@@ -438,17 +436,3 @@ def test_design_matrices_are_their_definitions():
     np.testing.assert_allclose(design.gradient_map.T @ v, per_example.mean(axis=0), 1e-13)
     spread = np.sum((design.dispersion_root @ v) ** 2)
     np.testing.assert_allclose(spread, per_example.var(axis=0).sum(), 1e-12)
-
-
-@pytest.mark.parametrize("driver", [True, False])
-@pytest.mark.parametrize("torch_can", [True, False])
-def test_a_device_is_used_only_if_driver_and_torch_have_it(monkeypatch, driver, torch_can):
-    monkeypatch.setattr("pipeline_lib.training.device.os.path.exists", lambda path: driver)
-    monkeypatch.setattr("pipeline_lib.training.device._cuda_is_available", lambda: torch_can)
-    assert resolve_device("cpu") == "cpu"
-    if driver and torch_can:
-        assert resolve_device("auto") == resolve_device("cuda") == "cuda"
-        return
-    assert resolve_device("auto") == "cpu"
-    with pytest.raises(ConfigError, match=r"compute\.device: 'cuda'.*allowed here: auto, cpu"):
-        resolve_device("cuda")

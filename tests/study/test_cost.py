@@ -364,6 +364,18 @@ def test_rules_ask_for_the_device_and_threads_of_the_study() -> None:
     assert mem_mb(mnist, 64, 2) == pytest.approx(2 * mem_mb(mnist, 64, 1), abs=1)
 
 
+def test_beside_a_gpu_the_host_has_cuda_the_data_and_the_state_of_a_stopped_block() -> None:
+    beside = dataclasses.replace(COST, bytes_beside_gpu=300 * 10**6)
+    assert resources(beside, GPU)["mem_mb"] == MARGIN * (700 + 1500 + 300)
+    for name, b in (("mnist", 64), ("yelp", 32)):
+        cost = block_cost(PAPER[name], b)
+        assert cost.bytes_checkpoint < cost.bytes_beside_gpu < cost.bytes_resident
+        asked = mem_mb(PAPER[name], b, 1, "cuda")
+        assert asked == resources(cost, GPU)["mem_mb"]
+    # Replicas, their gradients and what Adam keeps are on the GPU: the states alone pass the host.
+    assert asked < 0.7 * mem_mb(PAPER["yelp"], 32, 1)
+
+
 def test_bad_values() -> None:
     for name in ("admission", "teacher_student", "mnist"):
         with pytest.raises(ConfigError, match=r"batch size 0: allowed are whole numbers from 1"):

@@ -21,7 +21,6 @@ from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
-from pipeline_lib.training.device import set_precision
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.module_stack import ModuleReplicas
@@ -307,15 +306,6 @@ def test_any_module_trains_as_the_built_in_network() -> None:
         expected.sort_values(order, ignore_index=True),
         rtol=1e-9,
     )
-
-
-@pytest.mark.parametrize("allow", [True, False])
-def test_precision_of_products_is_set(allow: bool) -> None:
-    set_precision(allow)
-    found = {torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision}
-    set_precision()
-    assert found == {"tf32" if allow else "ieee"}
-    assert torch.backends.cudnn.conv.fp32_precision == "ieee"
 
 
 def test_a_constant_rate_is_a_sequence_or_a_function() -> None:

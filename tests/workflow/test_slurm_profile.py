@@ -82,6 +82,16 @@ def test_blocks_that_get_a_gpu_ask_for_the_time_of_one(fresh, granted, device, e
     assert int(minutes(fresh, "cpu")[ON_GPU, 64]) > 100 * int(minutes(fresh, "cuda")[ON_GPU, 64])
 
 
+@pytest.mark.parametrize("gres", ["gpu:1", "gpu:a100:1"])
+def test_a_gpu_that_is_asked_for_as_gres_counts_as_one(fresh, gres):
+    edit_profile(fresh, "    gpu: 1\n", f"    gres: {gres}\n")
+    limits = minutes(fresh, "cuda")
+    for (experiment, b), resources in asked(fresh).items():
+        assert resources.get("gres") == (gres if experiment == ON_GPU else None)
+        if experiment == ON_GPU:
+            assert resources["runtime"] == limits[experiment, b]
+
+
 def test_a_gpu_of_the_networks_changes_nothing_for_other_blocks(fresh):
     limits = minutes(fresh, "cpu")
     for (experiment, b), resources in asked(fresh).items():

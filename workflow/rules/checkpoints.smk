@@ -22,6 +22,7 @@ def stale_checkpoints():
             "configuration": [
                 block_digest(study.experiments[found["experiment"]], study.seed),
                 study.compute.allow_tf32,
+                study.compute.tf32_in_evaluations,
             ],
             "code": code_of("train_block.py")(found.groupdict()),
         }

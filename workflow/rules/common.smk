@@ -12,7 +12,7 @@ from pipeline_lib.study.block import block_digest
 from pipeline_lib.imports import refuse_shadows
 from pipeline_lib.logs import errors_told
 from pipeline_lib.study.config import choose_own, load_study
-from pipeline_lib.study.cost import mem_mb, runtime
+from pipeline_lib.study.cost import asked_for
 from pipeline_lib.study.layers import apply_changes
 from pipeline_lib.study.provenance import (
     as_applied,
@@ -26,7 +26,8 @@ from pipeline_lib.data.fetch import mirror_folders
 from pipeline_lib.data.kept import FOLDER, supplied_digest, supplied_since
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
 from pipeline_lib.imports import source_files
-from pipeline_lib.training.device import resolve_device
+from pipeline_lib.training.cards import cards_here
+from pipeline_lib.training.device import asks_for_gpu, check_device, granted_gpu
 from pipeline_lib.revision import revision
 
 # The paper's experiments, which its figures are drawn from. All others are the user's own.
@@ -293,27 +294,55 @@ def data_of(wildcards):
     return sources_of(wildcards)[0]
 
 
-def block_mem_mb(wildcards, attempt):
-    """The memory that the job's block asks for, in MB."""
-    experiment, b = experiment_of(wildcards), int(wildcards.b)
-    return mem_mb(experiment, b, attempt, study.compute.threads)
-
-
 def gets_gpu(rulename):
     """Whether the profile or `--set-resources` grants a GPU to every job of this rule."""
     granted = workflow.resource_settings.overwrite_resources.get(rulename, {})
-    return "gpu" in granted.keys() and granted["gpu"].raw not in (0, None)
+    return any(asks_for_gpu(name, granted[name].raw) for name in granted.keys())
+
+
+def block_mem_mb(wildcards, attempt, rulename):
+    """The memory of the host that the job's block asks for, in MB."""
+    return block_asks_for("mem_mb", wildcards, attempt, rulename)
 
 
 def block_runtime(wildcards, attempt, rulename):
-    """The time that the job's block asks for, in minutes.
+    """The time that the job's block asks for, in minutes."""
+    return block_asks_for("runtime", wildcards, attempt, rulename)
 
-    On `device: auto` it is that of a GPU where the job gets one, and else that of CPU cores.
+
+def block_asks_for(resource, wildcards, attempt, rulename):
+    """What the job's block asks a queue for.
+
+    On `device: auto` it is that of a GPU where the job gets one and its kind takes it, and else
+    that of CPU cores.
     """
-    experiment, b, compute = experiment_of(wildcards), int(wildcards.b), study.compute
-    on_gpu = compute.device != "cpu" and gets_gpu(rulename)
-    device = "cuda" if on_gpu else compute.device
-    return runtime(experiment, b, attempt, device, compute.threads)
+    experiment, b, threads = (
+        experiment_of(wildcards),
+        int(wildcards.b),
+        study.compute.threads,
+    )
+    device = experiment.model.device_wanted(study.compute.device)
+    if device != "cpu" and gets_gpu(rulename):
+        device = "cuda"
+    return asked_for(experiment, b, attempt, device, threads)[resource]
+
+
+def block_gpu_card(wildcards):
+    """Whether the job holds one of the GPUs of this machine: 1 or 0."""
+    wanted = experiment_of(wildcards).model.device_wanted(study.compute.device)
+    return int(workflow.local_exec and wanted != "cpu" and len(GPU_CARDS) > 0)
+
+
+def device_of_job(job):
+    """The device that a training job wants, and what gives it a GPU."""
+    wanted = experiment_of(job.wildcards).model.device_wanted(study.compute.device)
+    return wanted, granted_gpu(dict(job.resources.items()), os.environ)
+
+
+# As many GPU jobs at once as there are GPUs, where jobs run here; each takes one of its own.
+GPU_CARDS = cards_here(os.environ)
+if workflow.local_exec and GPU_CARDS and "gpu_card" not in workflow.global_resources:
+    workflow.register_resource("gpu_card", len(GPU_CARDS))
 
 
 def features_of(wildcards):

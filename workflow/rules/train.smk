@@ -24,9 +24,10 @@ rule train_block:
         mem_mb=block_mem_mb,
         runtime=block_runtime,
         cpus_per_task=study.compute.threads,
+        gpu_card=block_gpu_card,
     params:
         trained=digest_of,
-        allow_tf32=study.compute.allow_tf32,
+        tf32=[study.compute.allow_tf32, study.compute.tf32_in_evaluations],
         checkpoint=CHECKPOINT,
     script:
         "../scripts/train_block.py"

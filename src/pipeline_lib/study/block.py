@@ -11,11 +11,15 @@ from pipeline_lib.study.experiment import Experiment
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a block is trained on: the device, threads on CPU, the precision on a GPU."""
+    """What a block is trained on: the device, threads on CPU, the precision on a GPU.
+
+    ``allow_tf32`` is for all products, ``tf32_in_evaluations`` for those that no gradient sees.
+    """
 
     device: str = "cpu"
     threads: int = 1
     allow_tf32: bool = False
+    tf32_in_evaluations: bool = False
 
 
 CPU = Hardware()

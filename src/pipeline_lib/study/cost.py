@@ -40,8 +40,9 @@ class BlockCost:
 
     ``steps`` are those of one replica, ``operations`` and bytes those of the whole block. On CPU
     ``parts`` of it can run side by side. ``bytes_resident`` is memory of the host beyond Python and
-    its libraries, ``bytes_written`` what the block leaves on disk, and ``bytes_checkpoint`` what
-    it keeps there while it trains.
+    its libraries where the block is trained on CPU, and ``bytes_beside_gpu`` where it is trained
+    on a GPU. ``bytes_written`` is what it leaves on disk, and ``bytes_checkpoint`` what it keeps
+    there while it trains.
     """
 
     steps: int
@@ -52,6 +53,7 @@ class BlockCost:
     bytes_resident: int
     bytes_written: int
     bytes_checkpoint: int
+    bytes_beside_gpu: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ GPU = Speed(10e12, 1e-3, "group")
 MARGIN = 2
 MIN_RUNTIME = 10  # minutes, at the first attempt
 IMPORTS_MB = 700  # the interpreter with torch, numba and pandas; 750 to 790 with a small block
+CUDA_MB = 1500  # of the host, for CUDA's libraries and what it mirrors there
 MIN_MB = 1000 + IMPORTS_MB  # at the first attempt
 # Asked for by a block whose kind has no estimate.
 UNKNOWN = {"runtime": 120, "mem_mb": 6000}
@@ -130,7 +133,10 @@ def resources(cost: BlockCost, speed: Speed, attempt: int = 1, threads: int = 1)
     if attempt < 1:
         raise ValueError(f"attempts are counted from 1, got {attempt}")
     minutes = MARGIN * seconds(cost, speed, threads) / 60
-    megabytes = MARGIN * (IMPORTS_MB + cost.bytes_resident / 1e6)
+    if speed.pays_for_each == "group":
+        megabytes = MARGIN * (IMPORTS_MB + CUDA_MB + cost.bytes_beside_gpu / 1e6)
+    else:
+        megabytes = MARGIN * (IMPORTS_MB + cost.bytes_resident / 1e6)
     again = 2 ** (attempt - 1)
     return {
         "runtime": again * max(MIN_RUNTIME, math.ceil(minutes)),
@@ -138,26 +144,31 @@ def resources(cost: BlockCost, speed: Speed, attempt: int = 1, threads: int = 1)
     }
 
 
-def mem_mb(experiment: "Experiment", b: int, attempt: int, threads: int = 1) -> int:
-    """MB to ask for: `resources` of a block."""
-    cost = block_cost(experiment, b, threads)
-    if cost is None:
-        return int(UNKNOWN["mem_mb"] * 2 ** (attempt - 1))
-    # Memory is that of the host, whatever the device.
-    return resources(cost, GPU, attempt)["mem_mb"]
+def asked_for(
+    experiment: "Experiment", b: int, attempt: int, device: str = "auto", threads: int = 1
+) -> dict[str, int]:
+    """`resources` of a block. Its memory is that of the host, whatever the device.
+
+    On ``auto`` those of CPU cores are asked for, since no GPU is certain; a caller that knows of
+    one passes ``cuda``.
+    """
+    cost, model = block_cost(experiment, b, threads), experiment.model
+    if cost is None or model.cpu_core is None:
+        return {name: int(value * 2 ** (attempt - 1)) for name, value in UNKNOWN.items()}
+    if device == "cuda":
+        return resources(cost, model.gpu, attempt)
+    return resources(cost, model.cpu_core, attempt, threads)
+
+
+def mem_mb(
+    experiment: "Experiment", b: int, attempt: int, device: str = "auto", threads: int = 1
+) -> int:
+    """MB of the host to ask for: `asked_for` by a block."""
+    return asked_for(experiment, b, attempt, device, threads)["mem_mb"]
 
 
 def runtime(
     experiment: "Experiment", b: int, attempt: int, device: str = "auto", threads: int = 1
 ) -> int:
-    """Minutes to ask for: `resources` of a block.
-
-    On ``auto`` the time of CPU cores is asked for, since no GPU is certain; a caller that knows of
-    one passes ``cuda``.
-    """
-    cost, cpu_core = block_cost(experiment, b, threads), experiment.model.cpu_core
-    if cost is None or cpu_core is None:
-        return int(UNKNOWN["runtime"] * 2 ** (attempt - 1))
-    if device == "cuda":
-        return resources(cost, GPU, attempt)["runtime"]
-    return resources(cost, cpu_core, attempt, threads)["runtime"]
+    """Minutes to ask for: `asked_for` by a block."""
+    return asked_for(experiment, b, attempt, device, threads)["runtime"]

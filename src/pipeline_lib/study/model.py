@@ -18,7 +18,7 @@ from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.imports import source_files
 from pipeline_lib.sampling.names import Sampling
-from pipeline_lib.study.cost import BlockCost, Speed
+from pipeline_lib.study.cost import GPU, BlockCost, Speed
 
 if TYPE_CHECKING:
     from pipeline_lib.study.block import Block
@@ -91,8 +91,12 @@ class Model(ABC):
     """Fields that decide the initial weights, beside the section `initial_weights`."""
     draws_with_own_code: ClassVar[bool] = False
     """Whether drawing the weights runs the user's code, which is no work for a login node."""
+    gains_from_gpu: ClassVar[bool] = True
+    """Whether `compute.device: auto` trains it on a GPU where the job has one."""
     cpu_core: ClassVar[Speed | None] = None
     """Speed of one CPU core, as `cost` counts operations; None where the cost is not known."""
+    gpu: ClassVar[Speed] = GPU
+    """Speed of one GPU, likewise."""
 
     def check(self, where: str, experiment: "Experiment") -> None:  # noqa: B027
         """ConfigError, in one line that begins with ``where``, for what cannot be trained."""
@@ -146,6 +150,13 @@ class Model(ABC):
         Raises ArtifactError if the checkpoint is of another run, StoppedError after a requested
         stop.
         """
+
+    def device_wanted(self, device: str) -> str:
+        """What ``compute.device`` is to this kind: ``auto`` is ``cpu`` if a GPU gains nothing.
+
+        So all blocks of an experiment are trained on the same kind of device.
+        """
+        return "cpu" if device == "auto" and not self.gains_from_gpu else device
 
     def cost(self, experiment: "Experiment", batch_size: int, threads: int) -> BlockCost | None:
         """What one block at ``batch_size`` costs, or None if that is not known."""

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline_lib.study.cost import GPU, block_cost, mem_mb, runtime, seconds
+from pipeline_lib.study.cost import asked_for, block_cost, seconds
 from pipeline_lib.study.experiment import Experiment
 from pipeline_lib.study.study import Study
 
@@ -17,16 +17,18 @@ def plan(study: Study) -> pd.DataFrame:
     device and threads of the study. Whether a job is done already is not looked up.
     """
     rows = []
-    device, threads = study.compute.device, study.compute.threads
+    threads = study.compute.threads
     for name in study.chosen:
         experiment = study.experiments[name]
+        device = experiment.model.device_wanted(study.compute.device)
         jobs = experiment.initial_weights.count * len(experiment.blocks)
         for b in experiment.batch_sizes:
             cost, cpu_core = block_cost(experiment, b, threads), experiment.model.cpu_core
             if cost is None or cpu_core is None:
                 break
             cpu_hours = seconds(cost, cpu_core) / 3600
-            gpu_hours = seconds(cost, GPU) / 3600
+            gpu_hours = seconds(cost, experiment.model.gpu) / 3600
+            asked = asked_for(experiment, b, 1, device, threads)
             rows.append(
                 {
                     "experiment": name,
@@ -37,8 +39,8 @@ def plan(study: Study) -> pd.DataFrame:
                     "tflop_per_job": cost.operations / 1e12,
                     "cpu_hours_per_job": cpu_hours,
                     "gpu_hours_per_job": gpu_hours,
-                    "memory_mb": mem_mb(experiment, b, 1, threads),
-                    "runtime_min": runtime(experiment, b, 1, device, threads),
+                    "memory_mb": asked["mem_mb"],
+                    "runtime_min": asked["runtime"],
                     "cpu_hours": jobs * cpu_hours,
                     "gpu_hours": jobs * gpu_hours,
                     "storage_bytes": jobs * cost.bytes_written,

@@ -297,11 +297,15 @@ class Compute:
     """Where training blocks run, and how often they save their state."""
 
     device: Literal["auto", "cpu", "cuda"]
-    """`auto` uses a GPU if there is one."""
+    """`auto` trains networks on a GPU if there is one, on Slurm if the job was given one. Linear
+    regression and linear networks gain nothing there and are trained on CPU. A job that was given
+    a GPU which it cannot use fails and says why."""
     threads: Count
     """Threads of one training job. The results of transformers and of your own modules depend on
     it through rounding; all others do not."""
     allow_tf32: Flag
     """Whether a GPU may multiply float32 matrices with 10 bits of mantissa, which is faster."""
+    tf32_in_evaluations: Flag
+    """The same for losses and errors alone, which no gradient sees."""
     checkpoint_every_s: Positive
     """Seconds from one save of a running block's state to the next. No result depends on it."""

@@ -71,6 +71,7 @@ class EpochPlan:
         sampling: how mini-batches are drawn, one of `pipeline_lib.sampling.names.FINITE`.
         optimizer, clipping: what becomes of a gradient; plain SGD if nothing is said.
         per_tensor: whether the gradient of each tensor is summarised, or of all together only.
+        tf32_in_evaluations: whether products may round to TF32 there, on a GPU.
         averaged: how many of the examples that a recorded mini-batch is drawn from tell its
             variance, at most; none if 0. The replicas are an `ExampleStack` then.
     """
@@ -88,6 +89,7 @@ class EpochPlan:
     optimizer: Optimizer = PLAIN_SGD
     clipping: Clipping | None = None
     per_tensor: bool = True
+    tf32_in_evaluations: bool = False
     averaged: int = 0
 
     @classmethod
@@ -117,6 +119,7 @@ class EpochPlan:
             sampling,
             experiment.optimizer,
             experiment.clipping,
+            tf32_in_evaluations=block.hardware.tf32_in_evaluations,
             averaged=averaged,
         )
 

@@ -29,6 +29,7 @@ from pipeline_lib.training.labelled import (
     OwnState,
     SteppedStack,
 )
+from pipeline_lib.training.precision import tf32_if
 from pipeline_lib.training.replica_moments import Moments
 from pipeline_lib.training.report import Report
 from pipeline_lib.training.update import Update
@@ -215,7 +216,8 @@ class EpochRun:
         results = {}
         for split, (x, y) in self._data.splits.items():
             if epoch in self._plan.evaluated_epochs.get(split, ()):
-                result = self._stack.evaluate(x, y, self._plan.chunk, lambda: meanwhile(self))
+                with tf32_if(self._plan.tf32_in_evaluations):
+                    result = self._stack.evaluate(x, y, self._plan.chunk, lambda: meanwhile(self))
                 results[split] = result.loss.cpu().numpy(), result.error.cpu().numpy()
         for split, (loss, error) in results.items():
             self._record.add_metrics(split, epoch, loss, error)

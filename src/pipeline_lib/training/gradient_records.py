@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.estimation.statistics import ALL
+from pipeline_lib.training.memory import NUMBERS_AT_ONCE
 from pipeline_lib.training.replica_moments import Moments, gradient_moments, has_kernel, sq_norms
-
-_NUMBERS_AT_ONCE = 2**26
 
 
 def all_moments(quantity: str, gradients: Mapping[str, Tensor], per_tensor: bool) -> Moments:
@@ -62,7 +61,7 @@ def finite_replicas(tensors: Mapping[str, Tensor]) -> Tensor:
 def _parts(tensor: Tensor) -> Iterator[Tensor]:
     """Consecutive columns (R, n) of a tensor: all at once where compiled code reads them."""
     flat = tensor.reshape(len(tensor), -1)
-    columns = flat.shape[1] if has_kernel(flat) else max(1, _NUMBERS_AT_ONCE // len(flat))
+    columns = flat.shape[1] if has_kernel(flat) else max(1, NUMBERS_AT_ONCE // len(flat))
     for start in range(0, flat.shape[1], columns):
         yield flat[:, start : start + columns]
 

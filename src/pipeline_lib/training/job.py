@@ -8,7 +8,8 @@ from pipeline_lib.artifacts.checkpoint import block_checkpoint
 from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.artifacts.weights import read_weights
 from pipeline_lib.study.block import Block
-from pipeline_lib.training.device import set_precision
+from pipeline_lib.training.device import device_name
+from pipeline_lib.training.precision import set_precision
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,14 @@ def train_to_files(block: Block, files: BlockFiles, code: str, checkpoint_every_
         set_precision(hardware.allow_tf32)
     depends_on = {
         "block": block.key,
-        "configuration": [block.digest, hardware.allow_tf32],
+        "configuration": [block.digest, hardware.allow_tf32, hardware.tf32_in_evaluations],
         "backend": backend,
         "data": data.sha256,
         "code": code,
     }
+    if hardware.device != "cpu":  # cards of one kind round alike
+        name = device_name(hardware.device)
+        depends_on[f"GPU: {name}"] = name
     contents = {
         "data": files.sources.values(),
         "weights": [files.weights],

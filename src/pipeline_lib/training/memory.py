@@ -8,6 +8,12 @@ from pipeline_lib.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
+NUMBERS_AT_ONCE = 2**26
+"""Numbers of a gradient whose moments are taken at once where they need temporaries."""
+
+# What errors of memory say that have no type of their own, such as those of cuBLAS.
+_USED_UP = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -25,6 +31,36 @@ def free_memory(device: str = "cpu") -> int:
     import psutil
 
     return min([int(psutil.virtual_memory().available), *_left_by_control_groups()])
+
+
+def moment_bytes(numbers: int, itemsize: int, device: str) -> int:
+    """Bytes of the temporaries of moments of a tensor of so many numbers, all replicas together.
+
+    On CPU there are none. Elsewhere there are squares, and before they are added up torch makes
+    them float64.
+    """
+    return 0 if device == "cpu" else min(numbers, NUMBERS_AT_ONCE) * (itemsize + 8)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory is used up, of the host or of a device."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and any(words in said for words in _USED_UP)
+
+
+def give_memory_back(device: str) -> None:
+    """Free what nobody refers to any more, also what torch keeps of it for later."""
+    import gc
+
+    gc.collect()
+    if device != "cpu":
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def most_that_fit(

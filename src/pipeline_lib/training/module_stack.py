@@ -157,16 +157,18 @@ class ModuleReplicas:
         return Evaluation(loss, wrong)
 
     def state(self) -> dict[str, Any]:
-        """States of torch's own generators, from which random layers draw."""
+        """States of torch's own generators, from which random layers draw.
+
+        A check of the first batch draws, too: whether it is still to be made belongs to them.
+        """
         generators = {"cpu": torch.random.get_rng_state()}
         if self._device.type == "cuda":
             generators["cuda"] = torch.cuda.get_rng_state(self._device)
-        return {"generators": generators}
+        return {"generators": generators, "is_checked": self._is_checked}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave, also in a stack that has not seen a batch yet."""
-        # Checked before the state was taken; random layers would draw for it once more.
-        self._is_checked = True
+        self._is_checked = state["is_checked"]
         generators = state["generators"]
         torch.random.set_rng_state(generators["cpu"])
         if self._device.type == "cuda":

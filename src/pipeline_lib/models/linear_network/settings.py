@@ -38,6 +38,7 @@ class LinearNetwork(Model):
     of the paper's network fit a processor's cache."""
 
     in_epochs: ClassVar[bool] = False
+    gains_from_gpu: ClassVar[bool] = False
     samplings: ClassVar[tuple[Sampling, ...]] = ("online",)
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     clips: ClassVar[bool] = True

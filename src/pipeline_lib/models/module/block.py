@@ -16,7 +16,7 @@ from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.example_gradients import examples_at_once
 from pipeline_lib.training.labelled import Examples, GivenBatch
-from pipeline_lib.training.memory import most_that_fit
+from pipeline_lib.training.memory import is_out_of_memory, moment_bytes, most_that_fit
 from pipeline_lib.training.module_stack import ModuleReplicas
 from pipeline_lib.training.module_state import copy_of
 from pipeline_lib.training.objective import (
@@ -68,7 +68,7 @@ def module_block(
     device = hardware.device
     vectorised = can_vectorise(module, loss, sets["training"], device, plan.batch_size)
     function = loss.loss if isinstance(loss, Objective) else loss
-    size = _bytes_of(module, function, sets, plan, vectorised)
+    size = _bytes_of(module, function, sets, plan, vectorised, device)
     at_once = most_that_fit(size, plan.n_replicas, device, f"b = {plan.batch_size}")
 
     def stack(replicas: range) -> ModuleReplicas:
@@ -108,10 +108,13 @@ def can_vectorise(
     with _own_random_state(device):
         try:
             at_once = numbers(vectorised=True, seed=0)
+        except torch.AcceleratorError:  # of the device, whatever is computed there
+            raise
         except Exception as error:
-            log.warning(
-                "replicas are trained one after the other: torch.func says %.150s", one_line(error)
-            )
+            used_up = is_out_of_memory(error)
+            reason = "two at once do not fit the memory:" if used_up else "torch.func says"
+            said = one_line(error)
+            log.warning("replicas are trained one after the other: %s %.150s", reason, said)
             return False
         in_turn, again = (numbers(vectorised=False, seed=seed) for seed in (0, 1))
     largest = in_turn.abs().max()
@@ -149,14 +152,20 @@ def bytes_kept(module: nn.Module, loss: Loss, x: Tree, y: Tree) -> int:
 
 
 def _bytes_of(
-    module: nn.Module, loss: Loss, sets: Mapping[str, Examples], plan: EpochPlan, vectorised: bool
+    module: nn.Module,
+    loss: Loss,
+    sets: Mapping[str, Examples],
+    plan: EpochPlan,
+    vectorised: bool,
+    device: str,
 ) -> Callable[[int], int]:
     """How many bytes that many replicas take.
 
     A replica has its weights, their gradient and two temporaries of it, what its optimiser keeps
     and its order of the examples; its batch and twice what a forward pass keeps, or that of an
-    evaluation. Where variances are averaged over examples, one replica at a time has the gradients
-    of some of them, and their squares.
+    evaluation. All share the examples, the module itself, the gradient of one replica and, on a
+    GPU, the temporaries of moments. Where variances are averaged over examples, one replica at a
+    time has the gradients of some of them, and their squares.
     """
     x, y = (on_device(rows(part, slice(plan.batch_size)), "cpu") for part in sets["training"])
     examples = sum(_bytes(part) for of_split in sets.values() for part in of_split)
@@ -164,14 +173,16 @@ def _bytes_of(
     kept = bytes_kept(copy_of(module), loss, x, y)
     batch = _bytes(x) + _bytes(y) + 2 * kept * max(1, -(-plan.chunk // plan.batch_size))
     each = weights * (4 + plan.optimizer.kept) + 8 * n_rows(sets["training"][1])
-    shared = examples
+    shared = examples + 2 * weights
     if plan.averaged:
         shared += 2 * weights * examples_at_once(dict(module.named_parameters()))
     if vectorised:
         each += batch
     else:
         shared += batch
-    return lambda n: shared + n * each
+    largest = max(p.numel() for p in module.parameters())
+    itemsize = max(p.element_size() for p in module.parameters())
+    return lambda n: shared + n * each + moment_bytes(n * largest, itemsize, device)
 
 
 def _own_random_state(device: str) -> AbstractContextManager[None]:

@@ -82,7 +82,7 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
     rows, of_noise = quantities * recorded * tensors, (averaged > 0) * recorded * tensors
     # The table of all images is read whole: from the file, as objects, joined.
     images = sum(IMAGES.values()) + IMAGES["validation"]
-    resident = block_bytes(size, replicas) + 3 * images * _IMAGE_BYTES + 3 * rows * ROW_IN_MEMORY
+    tables = 3 * images * _IMAGE_BYTES + 3 * rows * ROW_IN_MEMORY
     metrics = replicas * sum(times.values())
     written = (
         file_bytes("statistics", rows)
@@ -93,7 +93,19 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
     saved = saved_table_bytes("statistics", rows) + saved_table_bytes("metrics", metrics)
     saved += saved_table_bytes("noise", of_noise) if of_noise else 0
     checkpoint = replicas * (1 + optimizer.kept) * parameters * itemsize + saved
-    return BlockCost(steps, replicas, 1, replicas, float(operations), resident, written, checkpoint)
+    # Beside a GPU: the examples, orders of this epoch and the next, the state of a stopped block.
+    numbers = sum(examples.values()) * layers[0] * itemsize + 2 * replicas * n * 8
+    return BlockCost(
+        steps,
+        replicas,
+        groups=1,
+        parts=replicas,
+        operations=float(operations),
+        bytes_resident=block_bytes(size, replicas) + tables,
+        bytes_written=written,
+        bytes_checkpoint=checkpoint,
+        bytes_beside_gpu=tables + numbers + checkpoint,
+    )
 
 
 def _layer_sizes(layers: Sequence[int]) -> list[int]:

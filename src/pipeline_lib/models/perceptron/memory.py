@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pipeline_lib.study.optimizers import PLAIN_SGD, Optimizer
-from pipeline_lib.training.memory import most_that_fit
+from pipeline_lib.training.memory import moment_bytes, most_that_fit
 
 _INDEX = 8  # bytes of an int64
 
@@ -37,7 +37,7 @@ def block_bytes(block: BlockSize, n_replicas: int, device: str = "cpu") -> int:
     The examples, and for each replica its weights, its gradients, what its optimiser keeps and its
     order of the examples. On CPU activations are those of one replica a thread. On a CUDA device
     they are those of all replicas, and the moments of gradients take temporaries of the largest
-    layer; so do optimisers.
+    layer. So do optimisers.
     """
     widths = list(block.layers[1:])
     layers = [inputs * outputs + outputs for inputs, outputs in pairwise(block.layers)]
@@ -47,11 +47,15 @@ def block_bytes(block: BlockSize, n_replicas: int, device: str = "cpu") -> int:
     examples = (block.n_examples + block.n_evaluated) * (block.layers[0] * block.itemsize + _INDEX)
     on_cpu = device == "cpu"
     at_once = min(block.threads, n_replicas) if on_cpu else n_replicas
-    temporaries = max(0 if on_cpu else 3, block.optimizer.temporaries) * max(layers)
+    largest = n_replicas * max(layers)
+    temporaries = max(
+        moment_bytes(largest, block.itemsize, device),
+        block.optimizer.temporaries * largest * block.itemsize,
+    )
     lasting = (2 + block.optimizer.kept) * sum(layers)
-    numbers = n_replicas * (lasting + temporaries) + at_once * (step + evaluation)
+    numbers = n_replicas * lasting + at_once * (step + evaluation)
     orders = n_replicas * block.n_examples * _INDEX
-    return examples + numbers * block.itemsize + orders
+    return examples + numbers * block.itemsize + temporaries + orders
 
 
 def replicas_that_fit(

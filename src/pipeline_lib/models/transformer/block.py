@@ -12,16 +12,13 @@ from torch.nn.functional import cross_entropy
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.data.reviews_table import Tokens
-from pipeline_lib.models.transformer.cost import activation_bytes
+from pipeline_lib.models.transformer.memory import BlockSize, block_bytes
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.memory import most_that_fit
-
-_ITEMSIZE = 4  # bytes of a float32
-CHUNK = 100  # reviews evaluated at once
 
 
 @dataclass(frozen=True)
@@ -61,16 +58,18 @@ def transformer_block(
         split: (tokens.input_ids, tokens.labels.astype(np.int64)) for split, tokens in sets.items()
     }
     x, y = examples["training"]
-    # Weights, gradients and what the optimiser keeps; its temporaries at most of the embedding.
-    numbers = (2 + plan.optimizer.kept) * sum(weight.size for weight in weights.values())
-    numbers += plan.optimizer.temporaries * max(weight.size for weight in weights.values())
-    of_replica = _ITEMSIZE * numbers
-    activations = plan.batch_size * activation_bytes(
-        **{name: int(size) for name, size in dropout.sizes.items() if name != "dropout"},
-        tokens=x.shape[1],
+    size = BlockSize(
+        sum(weight.size for weight in weights.values()),
+        max(weight.size for weight in weights.values()),
+        dropout.sizes,
+        plan.batch_size,
+        x.shape[1],
+        len(x),
+        sum(len(labels) for _, labels in examples.values()),
+        plan.optimizer,
     )
     at_once = most_that_fit(
-        lambda n: n * of_replica + activations,
+        lambda n: block_bytes(size, n, device),
         plan.n_replicas,
         device,
         f"b = {plan.batch_size}",

@@ -2,20 +2,11 @@
 
 import numpy as np
 
+from pipeline_lib.models.transformer.memory import ITEMSIZE, BlockSize, block_bytes
 from pipeline_lib.models.transformer.settings import Transformer
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.study.cost import STATISTICS, UPDATE, BlockCost, file_bytes, recorded_and_averaged
 from pipeline_lib.study.experiment import EpochExperiment, Experiment
-
-
-def activation_bytes(d_model: int, n_layer: int, n_head: int, d_inner: int, tokens: int) -> int:
-    """About what a review's activations take in XLNet until its gradient is known, in float32.
-
-    The counts of numbers a token and layer are what the paper's network was seen to take, 0.11 GiB
-    a review. One replica has activations at a time.
-    """
-    a_token = 3 * d_inner + 10 * n_head * tokens + 25 * d_model
-    return 4 * n_layer * tokens * a_token
 
 
 def n_parameters(model: Transformer) -> dict[str, int]:
@@ -60,9 +51,15 @@ def block_cost(model: Transformer, experiment: Experiment, b: int) -> BlockCost:
         + steps * parameters * UPDATE
         + quantities * recorded * parameters * STATISTICS
     )
-    kept = experiment.optimizer.kept
-    resident = 4 * (2 + kept) * replicas * parameters + b * activation_bytes(
-        model.d_model, model.n_layer, model.n_head, model.d_inner, model.tokens
+    size = BlockSize(
+        parameters,
+        n_parameters(model)["embedding"],
+        model.sizes,
+        b,
+        model.tokens,
+        n,
+        n + model.validation_examples,
+        experiment.optimizer,
     )
     rows = quantities * recorded
     # Evaluations, and the mini-batches' own means.
@@ -73,5 +70,16 @@ def block_cost(model: Transformer, experiment: Experiment, b: int) -> BlockCost:
         + file_bytes("noise", (averaged > 0) * recorded)
         + file_bytes("metrics", metrics)
     )
-    checkpoint = 4 * (1 + kept) * replicas * parameters
-    return BlockCost(steps, replicas, 1, 1, float(operations), resident, written, checkpoint)
+    saved = ITEMSIZE * replicas * parameters * (1 + experiment.optimizer.kept)
+    return BlockCost(
+        steps,
+        replicas,
+        groups=1,
+        parts=1,
+        operations=float(operations),
+        bytes_resident=block_bytes(size, replicas),
+        bytes_written=written,
+        bytes_checkpoint=saved,
+        # The weights as they are read, a module of them and its copy; the state of a stopped block.
+        bytes_beside_gpu=3 * ITEMSIZE * parameters + saved,
+    )

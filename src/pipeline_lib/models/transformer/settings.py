@@ -116,7 +116,8 @@ class Transformer(Model):
         data: TrainingData,
         checkpoint: Checkpoint | None = None,
     ) -> BlockTables:
-        from pipeline_lib.models.transformer.block import CHUNK, Dropout, transformer_block
+        from pipeline_lib.models.transformer.block import Dropout, transformer_block
+        from pipeline_lib.models.transformer.memory import CHUNK
         from pipeline_lib.training.epoch_plan import EpochPlan
 
         assert isinstance(block.experiment, EpochExperiment)
