@@ -2,14 +2,16 @@
 
     python bench/bench_precision.py [--cpu-time] [--studies mnist yelp] > table.md
 
-Compared are, for one experiment of each study at a scale of config.yaml, without evaluations,
+Compared are, for one experiment of each study at a scale of config.yaml, without evaluations and
+of experiments in epochs the first epoch alone (the schedule of the learning rate ends with it),
 
 - a plain PyTorch loop (`plain_loops`): one run after the other, keeping the gradient at the steps
   that the study records. What becomes of it afterwards is not timed. Its estimate is the sample
   variance over runs;
-- this project: for linear regression the exact moments, the whole recursion, which needs no runs;
-  for the others a training block with the Rao–Blackwell estimator, statistics and averaging over
-  other examples included.
+- this project: for linear regression the exact moments, which need no runs: the recursion of all
+  steps and all batch sizes of the experiment, an equal share of its time for each size; for the
+  others a training block with the Rao–Blackwell estimator, statistics and averaging over other
+  examples included.
 
 The runs needed are (SE/V)² R/0.05², with the standard error SE of an estimate V from R runs: at
 each recorded step, of all tensors together, then the median over steps. Both estimators are taken
@@ -28,7 +30,6 @@ random numbers of the same shape: the table says so, and its runs needed are not
 import argparse
 import dataclasses
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,7 @@ STUDIES = {
     "admission": ((4, 64), 1000),
     "teacher_student": ((4, 64), 100),
     "mnist": ((64, 256), 6),
-    "yelp": ((32, 64), 8),
+    "yelp": ((32, 64), 6),
 }
 
 
@@ -108,7 +109,8 @@ def measure(case: Case, short: Case, clock: Callable[[], float]) -> Row:
     times += [seconds(plain) for _ in range(2)]
     plain_runs = runs_needed(tables[0], "sample")
     if isinstance(case.experiment.model, LinearRegression):
-        here = min(seconds(lambda: exact(case)) for _ in range(3))
+        sizes = len(case.experiment.batch_sizes)
+        here = min(seconds(lambda: exact(case)) for _ in range(3)) / sizes
         return Row(min(times), here, plain_runs, None)
     return Row(min(times), here, plain_runs, runs_needed(tables[0], "rao_blackwell"))
 
@@ -121,10 +123,11 @@ def statistics(case: Case) -> pd.DataFrame:
 
 
 def exact(case: Case) -> None:
-    """The exact moments of linear regression at every step of one batch size."""
+    """The exact moments of linear regression, at every step and batch size of the experiment."""
     experiment, design = case.experiment, case.examples
     rates, start = experiment.learning_rates(), case.weights["weights"]
-    exact_moments(design.features, design.target, start, rates, [case.b], experiment.sampled)
+    sizes, sampling = experiment.batch_sizes, experiment.sampled
+    exact_moments(design.features, design.target, start, rates, sizes, sampling)
 
 
 def runs_needed(rows: pd.DataFrame, estimator: str) -> float:
@@ -142,10 +145,11 @@ def runs_needed(rows: pd.DataFrame, estimator: str) -> float:
     return float(of_a_run.median()) / PRECISION**2
 
 
-def without_evaluations(experiment: Experiment, runs: int, **changes: Any) -> Any:
-    """The experiment with so many runs in one block, and ``changes``."""
+def measured(experiment: Experiment, runs: int) -> Any:
+    """The experiment with so many runs in one block, at most one epoch and no evaluation."""
+    changes: dict[str, Any] = {}
     if isinstance(experiment, EpochExperiment):
-        changes["evaluate_every"] = "never"
+        changes = {"epochs": 1, "evaluate_every": "never"}
         if experiment.distorted_every is not None:
             changes["distorted_every"] = "never"
     return dataclasses.replace(experiment, runs=runs, runs_per_block=runs, **changes)
@@ -153,12 +157,11 @@ def without_evaluations(experiment: Experiment, runs: int, **changes: Any) -> An
 
 def shortened(case: Case) -> Case:
     """A few steps of two runs."""
-    in_epochs = isinstance(case.experiment, EpochExperiment)
-    changes = {"epochs": 1} if in_epochs else {"iterations": 3}
-    examples = case.examples
-    if in_epochs:
+    experiment, examples = measured(case.experiment, 2), case.examples
+    if isinstance(experiment, EpochExperiment):
         examples = {split: first(part, 4 * case.b) for split, part in examples.items()}
-    experiment = without_evaluations(case.experiment, 2, **changes)
+    else:
+        experiment = dataclasses.replace(experiment, iterations=3)
     return dataclasses.replace(case, experiment=experiment, examples=examples)
 
 
@@ -237,7 +240,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for name in options.studies:
         batch_sizes, runs = STUDIES[name]
-        experiment = without_evaluations(experiments[name], runs)
+        experiment = measured(experiments[name], runs)
         weights, examples, is_own = material(experiment, results)
         for b in batch_sizes:
             case = Case(experiment, b, weights, examples, threads)
@@ -256,4 +259,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
