@@ -59,8 +59,7 @@ def test_the_plain_loop_trains_what_the_study_trains(name, bench, repository):
     ours = rows[rows["tensor"] == "all"].set_index("step")["mean_sq_norm"]
     assert plain.shape == (runs, len(ours))
     error = plain.std(axis=0, ddof=1) * np.sqrt(2 / runs)
-    at = [0, len(ours) - 1]
-    assert np.all(np.abs(plain.mean(axis=0) - ours)[at] < 4 * error[at])
+    assert np.all(np.abs(plain.mean(axis=0) - ours) < 4 * error)
     # The updates matter: with none the last gradient would be like the first.
     assert np.abs(ours.iloc[-1] - ours.iloc[0]) > 8 * error[-1]
 
