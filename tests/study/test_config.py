@@ -202,6 +202,7 @@ OF_ONE_VALUE = [
         ["mnist.rao_blackwell.examples: 'some'", "all"],
     ),
     ("experiments.mnist.rao_blackwell", {"examples": 1}, ["examples: 1", "at least 2"]),
+    ("experiments.mnist.rao_blackwell", {"examples": "1 b"}, ["examples: '1 b'", "all"]),
     ("compute.device", "tpu", ["compute.device: 'tpu'", "auto, cpu, cuda"]),
     ("compute.threads", 0, ["compute.threads: 0", "at least 1"]),
     ("compute.checkpoint_every_s", 0, ["compute.checkpoint_every_s: 0", "above 0"]),
@@ -276,6 +277,19 @@ def test_an_editor_finds_what_is_a_matter_of_one_value(raw, path, value, fragmen
     assert SCHEMA.is_valid(raw)
     set_value(raw, path, value)
     assert not SCHEMA.is_valid(raw)
+
+
+def test_a_fit_needs_standard_errors(raw):
+    """Of two runs there is none, and the fit would fail in its job."""
+    for runs, per_block in ((3, 3), (4, 2), (2, 2)):
+        set_value(raw, f"{SWEEP}.runs", runs)
+        set_value(raw, f"{SWEEP}.runs_per_block", per_block)
+        if runs > 2:
+            assert load_study(raw, MODELS).experiments["admission_sweep"].runs == runs
+    message = message_of(raw)
+    assert "admission_sweep.runs: 2 have no standard error" in message
+    assert "allowed: at least 3 with polynomial" in message
+    assert "\n" not in message
 
 
 def test_a_mistake_in_the_chosen_scale_is_found(raw):

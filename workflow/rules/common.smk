@@ -376,7 +376,7 @@ def scale_of(name):
         "paper_epochs": paper.epochs,
         "examples": here.model.training_examples,
         "paper_examples": paper.problem["training_examples"],
-        "averaged": here.averaged_examples,
+        "averaged": here.rao_blackwell is not None,
     }
 
 

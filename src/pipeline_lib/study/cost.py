@@ -90,13 +90,8 @@ def recorded_and_averaged(
     experiment: "EpochExperiment", sampler: "EpochSampler"
 ) -> tuple[int, int]:
     """How many steps are recorded, and over how many examples a replica averages at them in all."""
-    examples = experiment.averaged_examples
-    steps = sampler.recorded_steps(
-        experiment.epochs, experiment.recorded_steps, examples is not None
-    )
-    if examples is None:
-        return len(steps), 0
-    most = sampler.n if examples == "all" else examples
+    most = experiment.averaged_examples(sampler.batch_size, sampler.n)
+    steps = sampler.recorded_steps(experiment.epochs, experiment.recorded_steps, most > 0)
     left = (sampler.examples_left(int(step) % sampler.steps_per_epoch) for step in steps)
     return len(steps), sum(min(most, m) for m in left)
 

@@ -119,10 +119,12 @@ class EpochExperiment(Experiment):
     """Epochs from one evaluation of the distorted images to the next, or `never`."""
     rao_blackwell: RaoBlackwell | None = None
 
-    @property
-    def averaged_examples(self) -> int | Literal["all"] | None:
-        """How many examples the variance is averaged over at recorded steps; None if over none."""
-        return None if self.rao_blackwell is None else self.rao_blackwell.examples
+    def averaged_examples(self, batch_size: int, n: int) -> int:
+        """Over how many of n examples the variance is averaged at recorded steps, at most."""
+        if self.rao_blackwell is None:
+            return 0
+        most = self.rao_blackwell.most(batch_size)
+        return n if most is None else min(most, n)
 
     def evaluated_epochs(self) -> dict[str, list[int]]:
         """By split, after how many epochs it is evaluated; the last epoch is always there."""
@@ -283,6 +285,11 @@ def _check_polynomial(where: str, experiment: IterationExperiment, fit: Polynomi
             f"{where}.polynomial.steps: {last} is not a recorded step; "
             f"allowed: 0 to iterations - 1 = {experiment.iterations - 1}"
         )
+    if experiment.runs - len(experiment.blocks) < 2:  # degrees of freedom, see `inference`
+        raise ConfigError(
+            f"{where}.runs: {experiment.runs} have no standard error, by which a fit weighs its "
+            "points; allowed: at least 3 with polynomial"
+        )
     needed = fit.degree + 2
     if len(experiment.batch_sizes) < needed:
         raise ConfigError(
@@ -293,17 +300,18 @@ def _check_polynomial(where: str, experiment: IterationExperiment, fit: Polynomi
 
 def _check_averaged(where: str, experiment: EpochExperiment) -> None:
     """ConfigError if mini-batches are no draws, or larger than the examples averaged over."""
-    examples, largest = experiment.averaged_examples, experiment.batch_sizes[-1]
-    if examples is None:
+    averaged, largest = experiment.rao_blackwell, experiment.batch_sizes[-1]
+    if averaged is None:
         return
     if experiment.sampled not in DRAWN_GIVEN_PAST:
         raise ConfigError(
             f"{where}.rao_blackwell: sampling {experiment.sampled} draws no mini-batch after its "
             f"first epoch; allowed with: {', '.join(DRAWN_GIVEN_PAST)}"
         )
-    if examples != "all" and examples < largest:
+    most = averaged.most(largest)
+    if most is not None and most < largest:
         raise ConfigError(
-            f"{where}.rao_blackwell.examples: {examples} is below the largest batch size; "
+            f"{where}.rao_blackwell.examples: {most} is below the largest batch size; "
             f"allowed: all, or at least {largest}"
         )
 

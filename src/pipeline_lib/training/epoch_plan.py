@@ -100,9 +100,9 @@ class EpochPlan:
         assert isinstance(experiment, EpochExperiment)
         stream, last_batch, sampling = block.stream(), experiment.last_batch, experiment.sampled
         sampler = EpochSampler(n, b, block.n_replicas, stream, last_batch, sampling=sampling)
-        examples = experiment.averaged_examples
+        averaged = experiment.averaged_examples(b, n)
         recorded = sampler.recorded_steps(
-            experiment.epochs, experiment.recorded_steps, examples is not None
+            experiment.epochs, experiment.recorded_steps, averaged > 0
         )
         return cls(
             experiment.learning_rate.values(experiment.epochs * sampler.steps_per_epoch),
@@ -117,7 +117,7 @@ class EpochPlan:
             sampling,
             experiment.optimizer,
             experiment.clipping,
-            averaged=n if examples == "all" else examples or 0,
+            averaged=averaged,
         )
 
     def rate(self, step: int) -> float:

@@ -40,6 +40,7 @@ class Perceptron(Model):
     """Precision of weights and gradients; sums of squares are always float64."""
 
     in_epochs: ClassVar[bool] = True
+    only_batches_random: ClassVar[bool] = True
     weights_depend_on: ClassVar[tuple[str, ...]] = ("layers",)
     samplings: ClassVar[tuple[Sampling, ...]] = FINITE
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
