@@ -57,6 +57,7 @@ bench: $(INSTALLED) $(JAX_INSTALLED) ## measure the speed, as ratios within one 
 	$(VENV)/bin/python bench/bench_linear.py
 	$(VENV)/bin/python bench/bench_two_layer.py --jax-python $(JAX_VENV)/bin/python
 	$(VENV)/bin/python bench/bench_mlp.py
+	$(VENV)/bin/python bench/bench_precision.py
 	$(VENV)/bin/python bench/bench_workflow.py
 
 gpu-check: $(INSTALLED) ## whether networks train rightly on the GPU here, and how fast, 20 minutes

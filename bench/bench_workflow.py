@@ -81,8 +81,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy_of_repository(folder)
-        # An absolute folder of data that is named relative to the repository would be lost.
-        os.environ.setdefault("DATA_DIR", str(REPOSITORY.parent / "shared/data"))
+        # The configuration names a folder relative to the repository, which the copy would lose.
+        if (data := REPOSITORY.parent / "shared/data").is_dir():
+            os.environ.setdefault("DATA_DIR", str(data))
         for scale in ("smoke", "paper"):
             dry = ("--dry-run", "--quiet", "--config", f"scale={scale}")
             rows[f"dry run of the whole study, scale {scale}"] = snakemake(folder, *dry)
