@@ -2,6 +2,7 @@
 #
 #   results/{scale}/
 #     data/{dataset}.parquet, .json                                raw data, checked, and its origin
+#     checks/{e}.{state}.json                                      own code, tried before it is used
 #     weights/experiment={e}/init={i}.safetensors                  initial weights
 #     runs/{table}/{e}/init_{i}/b_{b}/seed_{s}.parquet             one training block: statistics, ...
 #     variance/{e}.parquet, efficiency/{e}, epoch_variance/{e}     estimates with intervals
@@ -60,10 +61,10 @@ onstart:
             stop(error)
 
 
-# What was wrong comes below all that Snakemake says of the jobs that failed.
+# What was wrong comes last, below Snakemake's own closing lines.
 onerror:
-    for line in errors_told(map(Path, log)):
-        print(line, file=sys.stderr)
+    for line in reversed(errors_told(map(Path, log))):
+        atexit.register(print, line, file=sys.stderr)
 
 
 localrules:

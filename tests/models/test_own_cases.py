@@ -68,6 +68,7 @@ def experiment(
 def trained(of: EpochExperiment) -> tuple[BlockTables, dict[str, Any], dict[str, Any], Block]:
     """Tables, what artefacts note, the initial weights and the block of the smallest b."""
     block = Block(of, 0, of.batch_sizes[0], 0, 20200428)
+    of.model.examine(of, of.model.own_files([ROOT / "tests"]))
     weights = of.model.draw_weights(of, 0, {})
     data = of.model.load(of, {})
     return of.model.train(block, weights, data), dict(data.notes), weights, block

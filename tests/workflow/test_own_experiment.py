@@ -70,10 +70,10 @@ def test_an_experiment_leaves_its_tables_figure_and_verdict(places) -> None:
 def test_the_whole_example_is_its_own_experiments_and_nothing_of_the_paper(places) -> None:
     done = snakemake(*places, "--dry-run", "--forceall")
     counted = jobs(done.stdout + done.stderr)
-    each = ("draw_own_weights", "aggregate_variance", "summarise_metrics")
+    each = ("check_own_code", "draw_own_weights", "aggregate_variance", "summarise_metrics")
     each += ("gradient_variance", "decide_ordering")
     assert {name: counted.pop(name) for name in each} == dict.fromkeys(each, 4)
-    assert counted == {"train_network": 12, "describe_results": 1, "all": 1, "total": 34}
+    assert counted == {"train_network": 12, "describe_results": 1, "all": 1, "total": 38}
 
 
 def test_nothing_is_done_again_although_the_checkout_has_moved(places) -> None:
@@ -118,7 +118,7 @@ def test_a_module_that_keeps_state_is_refused_before_training(places, tmp_path) 
     network.write_text(text.replace("nn.GroupNorm(2, channels)", "nn.BatchNorm2d(channels)"))
     done = snakemake(checkout, mine, *ONLY_ONE)
     assert done.returncode != 0
-    log = (mine / f"logs/smoke/weights/{NAME}.0.log").read_text()
+    (log,) = (path.read_text() for path in mine.glob(f"logs/smoke/checks/{NAME}.*.log"))
     assert "2.layers.1 is a BatchNorm2d with running statistics" in log
     assert "Traceback" not in log
     assert not list((mine / "results").rglob("*.parquet"))

@@ -63,12 +63,9 @@ def folder(repository, tmp_path) -> Path:
 def test_what_was_wrong_comes_after_all_that_is_said_of_jobs(folder: Path) -> None:
     done = snakemake(folder, "--configfile", "own/mine.yaml")
     assert done.returncode != 0
-    told = [line for line in done.stderr.splitlines() if "broadcast to (12, 12)" in line]
-    assert told[-1].startswith("error: loss: outputs (12, 1) float32 and targets (12,) float32")
-    after = done.stderr[done.stderr.rindex(told[-1]) :].splitlines()[1:]
-    # What is left are Snakemake's closing lines: its log, the time and that a job failed.
-    assert len([line for line in after if line.strip()]) <= 4, after
-    assert "rule" not in "".join(after)
+    last = [line for line in done.stderr.splitlines() if line.strip()][-1]
+    assert last.startswith("error: loss: outputs (12, 1) float32 and targets (12,) float32")
+    assert "broadcast to (12, 12)" in last
 
 
 def test_a_package_that_is_not_found_costs_no_weights(folder: Path) -> None:
@@ -76,7 +73,10 @@ def test_a_package_that_is_not_found_costs_no_weights(folder: Path) -> None:
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"kept")
     (folder / "own/losses.py").unlink()
+    lines = (folder / "own/mine.yaml").read_text().splitlines()
+    line = next(number for number, text in enumerate(lines, start=1) if "loss:" in text)
     done = snakemake(folder, "--configfile", "own/mine.yaml")
     assert done.returncode == 1
-    assert "error: config: model.loss: 'losses:all_pairs': no module 'losses' in" in done.stderr
+    told = "'losses:all_pairs': no module 'losses' in the folder of the configuration file"
+    assert f"model.loss (own/mine.yaml, line {line}): {told}" in done.stderr
     assert weights.read_bytes() == b"kept"

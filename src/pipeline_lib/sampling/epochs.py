@@ -52,10 +52,9 @@ class EpochSampler:
         self.replicas = range(first_replica, first_replica + n_replicas)
         self.stream = stream
         self.sampling = sampling
-        full, rest = divmod(n, batch_size)
-        one_more = rest > 0 and last_batch == "keep"
+        self.steps_per_epoch = steps_per_epoch(n, batch_size, last_batch)
+        one_more = self.steps_per_epoch > n // batch_size
         self.short_last = one_more and sampling in IN_EPOCHS
-        self.steps_per_epoch = full + one_more
 
     @property
     def batch_sizes_of_epoch(self) -> Integers:
@@ -107,6 +106,12 @@ class EpochSampler:
             self.stream.entropy, spawn_key=key, pool_size=self.stream.pool_size
         )
         return np.random.Generator(np.random.PCG64(child))
+
+
+def steps_per_epoch(n: int, batch_size: int, last_batch: LastBatch) -> int:
+    """Mini-batches of an epoch of ``n`` examples, however they are drawn."""
+    full, rest = divmod(n, batch_size)
+    return full + (rest > 0 and last_batch == "keep")
 
 
 def recorded_steps(
