@@ -108,8 +108,9 @@ class OwnModule(Model):
         from pipeline_lib.models.module.own_module import same_module
 
         assert isinstance(experiment, EpochExperiment)
-        with files_read() as files:
-            data = self._data(experiment)
+        with files_read() as files:  # one call after the other, so that one is in memory
+            first = self._data(experiment).digest()
+        data = self._data(experiment)
         followed = {path.resolve() for path in own}
         for file in files:
             if file.resolve() not in followed:
@@ -118,7 +119,7 @@ class OwnModule(Model):
                     "lists it",
                     file,
                 )
-        if self._data(experiment).digest() != data.digest():
+        if data.digest() != first:
             raise ConfigError(
                 "dataset: two calls under the same seed give other examples; it is to draw from "
                 "torch's, NumPy's or Python's global generators, which are seeded before each "
