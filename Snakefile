@@ -2,6 +2,8 @@
 #
 #   results/{scale}/
 #     data/{dataset}.parquet, .json                                raw data, checked, and its origin
+#     figures/{e}_variance.svg, {e}_tensors, {e}_losses            of an own experiment
+#     figures/{e}/variance_of_{tensor}.svg, pages/own/{e}.html     on demand; what came out of it
 #     checks/{e}.{state}.json                                      own code, tried before it is used
 #     weights/experiment={e}/init={i}.safetensors                  initial weights
 #     runs/{table}/{e}/init_{i}/b_{b}/seed_{s}.parquet             one training block: statistics, ...
@@ -80,11 +82,7 @@ rule all:
             figure=FIGURES,
             format=["svg", "png"],
         ),
-        expand(
-            f"{RESULTS}/figures/{{experiment}}_variance.{{format}}",
-            experiment=chosen(OWN),
-            format=["svg", "png"],
-        ),
+        OWN_FIGURES,
         FINAL_TABLES,
         f"{RESULTS}/config.yaml",
         f"{RESULTS}/datapackage.json",

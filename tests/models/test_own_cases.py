@@ -245,6 +245,45 @@ def test_step_0_of_a_recurrent_network_has_its_closed_form(kind: str) -> None:
     assert abs(first["contribution_mean"] - closed) < 4 * error < 0.5 * closed
 
 
+def test_step_0_of_resnet_18_with_frozen_norms_has_its_closed_form(monkeypatch) -> None:
+    """The same; with the statistics of mini-batches, which couple examples, there is none."""
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(ROOT / "examples/networks")
+    from networks_study.data import images
+    from torchvision.models import resnet18
+
+    n, b, runs = 12, 4, 6
+    of = experiment(
+        "torchvision.models:resnet18",
+        CROSS_ENTROPY,
+        "networks_study.data:images",
+        {"runs": runs, "runs_per_block": runs, "batch_sizes": [b]},
+        arguments={
+            "make_model": {"num_classes": 10},
+            "dataset": {"training": n, "validation": 2},
+        },
+        batch_norm="frozen",
+        dtype="float32",
+    )
+    tables, notes, weights, _ = trained(of)
+    assert notes["loss"] == MEAN
+    (x, y), _ = images(n, 2)
+    module = resnet18(num_classes=10)
+    module.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()
+    x, y = torch.tensor(x, dtype=torch.float32), torch.tensor(y)
+    single = [
+        plain_gradient(module, functional.cross_entropy, x[[i]], y[[i]]).astype(np.float32)
+        for i in range(n)
+    ]
+    closed = (1 / b - 1 / n) * n / (n - 1) * np.var(single, axis=0, dtype=np.float64).sum()
+    first = tables.statistics[tables.statistics["tensor"] == ALL].iloc[0]
+    error = np.sqrt(first["contribution_m2"] / (runs * (runs - 1)))
+    assert abs(first["contribution_mean"] - closed) < 4 * error < closed
+
+
 def last_losses(tables: BlockTables, split: str = "training") -> np.ndarray:
     rows = tables.metrics[(tables.metrics["split"] == split) & (tables.metrics["epoch"] == 0)]
     return rows[["loss", "error"]].to_numpy()

@@ -59,6 +59,7 @@ except PipelineError as error:
     stop(located(str(error), FILES, workflow.config_settings.config))
 
 RESULTS = f"results/{study.scale}"
+PAGES = f"{RESULTS}/pages"
 LOGS = f"logs/{study.scale}"
 # Beside the results, so that a copy of them is complete: a benchmark that is missing runs a job anew.
 BENCHMARKS = f"{RESULTS}/benchmarks"
@@ -141,6 +142,16 @@ DRAWN_FROM = {
 FIGURES = [
     name for name, needed in DRAWN_FROM.items() if chosen(needed) == list(needed)
 ]
+OWN_FIGURES = expand(
+    [f"{RESULTS}/figures/{{experiment}}_variance.{{format}}"]
+    + [f"{RESULTS}/figures/{{experiment}}_tensors.{{format}}"],
+    experiment=chosen(OWN),
+    format=["svg", "png"],
+) + expand(
+    f"{RESULTS}/figures/{{experiment}}_losses.{{format}}",
+    experiment=[name for name in chosen(OWN) if name in IN_EPOCHS],
+    format=["svg", "png"],
+)
 WEIGHTS = f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors"
 # One data set a table. Its rows say which block they are of: no key=value in these paths, which
 # readers would turn into columns of their own.
