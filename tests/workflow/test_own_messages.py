@@ -80,3 +80,45 @@ def test_a_package_that_is_not_found_costs_no_weights(folder: Path) -> None:
     told = "'losses:all_pairs': no module 'losses' in the folder of the configuration file"
     assert f"model.loss (own/mine.yaml, line {line}): {told}" in done.stderr
     assert weights.read_bytes() == b"kept"
+
+
+def test_a_kind_whose_file_imports_everything_is_told_so_in_one_line(folder: Path) -> None:
+    kind = """
+from typing import ClassVar
+from math import *
+from pipeline_lib.models.linear_regression.settings import LinearRegression
+from pipeline_lib.study.section import Text, section
+
+
+@section
+class Mine(LinearRegression):
+    kind: Text
+"""
+    (folder / "own/kinds.py").write_text(kind)
+    mine = {
+        "model": {"kind": "kinds:Mine", "dataset": "admissions", "features": "all"},
+        "initial_weights": {"count": 1, "seed": 1, "scale": 1.0},
+        "learning_rate": {"schedule": "constant", "initial": 0.1},
+        "batch_sizes": [4],
+        "runs": 2,
+        "runs_per_block": 2,
+        "iterations": 3,
+    }
+    (folder / "own/mine.yaml").write_text(yaml.safe_dump({"experiments": {"mine": mine}}))
+    done = snakemake(folder, "--dry-run", "--configfile", "own/mine.yaml")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    told = "kinds.py, line 3: import * from math hides which names are used; allowed: imports by"
+    assert told in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("table", ["limits", "test_loss"])
+def test_exact_tables_of_an_experiment_that_they_do_not_hold_for_are_refused(folder, table) -> None:
+    mine = {"experiments": {"admission": {"optimizer": {"kind": "adam"}}}}
+    (folder / "own/mine.yaml").write_text(yaml.safe_dump(mine))
+    target = f"results/quick/theory/{table}/admission.parquet"
+    done = snakemake(folder, "--dry-run", target, "--configfile", "own/mine.yaml")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: experiments.admission: no exact limits or losses on held-out")
+    assert "the exact theory is that of plain SGD; covered are plain SGD and mini-batches" in last

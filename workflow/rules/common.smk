@@ -199,16 +199,16 @@ def code_of(script):
         return DIGESTS.of(
             Path(script).name,
             [f"{kind.__module__}:{kind.__name__}" for kind in kinds],
-            [
-                path
-                for model in models
-                if model.kind not in MODELS
-                for path in model.own_files(OWN_FOLDERS)
-            ],
+            [path for model in models for path in kind_files_of(model)],
             edited_imports(named) if named else [],
         )
 
     return code
+
+
+def kind_files_of(model):
+    """The files of a kind of model that is none of the library's."""
+    return [] if model.kind in MODELS else model.own_files(OWN_FOLDERS)
 
 
 @cache
@@ -494,5 +494,7 @@ if workflow.is_main_process:
     try:
         for name in study.chosen:
             check_known(study.experiments[name], examples_of(name))
+            for path in kind_files_of(study.experiments[name].model):
+                DIGESTS.of_own(path)
     except PipelineError as error:
         stop(located(str(error), FILES, workflow.config_settings.config))

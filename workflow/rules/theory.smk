@@ -19,6 +19,20 @@ localrules:
     estimate_sampling_schemes,
 
 
+def data_of_covered(wildcards):
+    """The table of the job's regression, if it is one whose exact theory holds for it."""
+    name = wildcards.experiment
+    if name not in DRAWN_FRESH:
+        reason = (
+            uncovered(name) or f"{study.experiments[name].sampled} mini-batches are not"
+        )
+        stop(
+            f"experiments.{name}: no exact limits or losses on held-out rows: {reason}; covered are "
+            f"plain SGD and mini-batches drawn fresh, here {', '.join(DRAWN_FRESH)}"
+        )
+    return data_of(wildcards)
+
+
 rule exact_moments:
     """Variance of both gradients and the expected loss, for every b and every step."""
     input:
@@ -185,7 +199,7 @@ rule exact_precision:
 rule exact_limits:
     """Covariance of the weights as t grows, and the smallest stable batch size."""
     input:
-        data=data_of,
+        data=data_of_covered,
     output:
         f"{RESULTS}/theory/limits/{{experiment}}.parquet",
     log:
@@ -210,7 +224,7 @@ rule exact_limits:
 rule exact_test_loss:
     """Expected loss on rows that were held out, for every b, with and without momentum."""
     input:
-        data=data_of,
+        data=data_of_covered,
         weights=WEIGHTS.replace("{init}", "0"),
     output:
         f"{RESULTS}/theory/test_loss/{{experiment}}.parquet",

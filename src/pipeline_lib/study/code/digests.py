@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.errors import ConfigError
 from pipeline_lib.study.code.search import Library
 
 log = logging.getLogger(__name__)
@@ -55,11 +56,19 @@ class Digests:
         digest, uses_models = self._known["digests"][key]
         if not uses_models:
             return str(digest)
-        return "-".join([digest, *map(self._of_own, own), *edited])
+        return "-".join([digest, *map(self.of_own, own), *edited])
 
-    def _of_own(self, path: Path) -> str:
+    def of_own(self, path: Path) -> str:
+        """A fingerprint of the code of a kind of model outside the library.
+
+        Raises ConfigError if the file is not Python, or imports ``*``.
+        """
         if path not in self._own:
-            self._own[path] = self._library.search(path).digest()
+            try:
+                self._own[path] = self._library.search(path).digest()
+            except SyntaxError as error:
+                line = f", line {error.lineno}" if error.lineno else ""
+                raise ConfigError(f"{path}{line}: {error.msg}") from None
         return self._own[path]
 
     def _read(self) -> dict[str, Any]:
