@@ -20,6 +20,7 @@ from pipeline_lib.models import MODELS
 from pipeline_lib.new import main, write_study
 from pipeline_lib.study.code import imported
 from pipeline_lib.study.config import choose_own, load_study
+from pipeline_lib.study.layers import apply_changes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +62,15 @@ def test_an_experiment_named_as_one_of_the_papers_is_told_so() -> None:
     expected = "experiments.mnist: the paper's experiment of this name has a model of kind percep"
     with pytest.raises(ConfigError, match=expected):
         choose_own(raw, PAPERS)
+
+
+def test_the_same_where_it_is_laid_over_the_configuration_of_the_checkout() -> None:
+    base = yaml.safe_load((ROOT / "config.yaml").read_text())
+    example = yaml.safe_load((ROOT / "examples/digits/config.yaml").read_text())
+    changes = {"experiments": {"mnist": example["experiments"]["digits_plain_sgd"]}}
+    expected = "experiments.mnist: the paper's experiment of this name has a model of kind percep"
+    with pytest.raises(ConfigError, match=expected):
+        choose_own(apply_changes(base, changes), PAPERS)
 
 
 # --- files
