@@ -313,6 +313,20 @@ def data_of(wildcards):
     return sources_of(wildcards)[0]
 
 
+def data_of_covered(wildcards):
+    """The table of the job's regression, if it is one whose exact theory holds for it."""
+    name = wildcards.experiment
+    if name not in DRAWN_FRESH:
+        reason = (
+            uncovered(name) or f"{study.experiments[name].sampled} mini-batches are not"
+        )
+        stop(
+            f"experiments.{name}: no exact limits or losses on held-out rows: {reason}; covered are "
+            f"plain SGD and mini-batches drawn fresh, here {', '.join(DRAWN_FRESH)}"
+        )
+    return data_of(wildcards)
+
+
 def block_mem_mb(wildcards, attempt):
     """The memory that the job's block asks for, in MB."""
     experiment, b = experiment_of(wildcards), int(wildcards.b)

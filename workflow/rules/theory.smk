@@ -19,20 +19,6 @@ localrules:
     estimate_sampling_schemes,
 
 
-def data_of_covered(wildcards):
-    """The table of the job's regression, if it is one whose exact theory holds for it."""
-    name = wildcards.experiment
-    if name not in DRAWN_FRESH:
-        reason = (
-            uncovered(name) or f"{study.experiments[name].sampled} mini-batches are not"
-        )
-        stop(
-            f"experiments.{name}: no exact limits or losses on held-out rows: {reason}; covered are "
-            f"plain SGD and mini-batches drawn fresh, here {', '.join(DRAWN_FRESH)}"
-        )
-    return data_of(wildcards)
-
-
 rule exact_moments:
     """Variance of both gradients and the expected loss, for every b and every step."""
     input:
