@@ -14,11 +14,14 @@ from pipeline_lib.calibration.laws import (
     mean_of,
     mixture,
     product,
+    rare,
+    scalar_network,
     trained,
 )
 from pipeline_lib.calibration.methods import compare
 from pipeline_lib.calibration.page import Sizes, put, tables
-from pipeline_lib.calibration.verdicts import settled, tail_ratios
+from pipeline_lib.calibration.unseen import flags
+from pipeline_lib.calibration.verdicts import in_training, settled, tail_ratios, told_apart
 from pipeline_lib.errors import ArtifactError
 
 EVERY = [*light(), *heavy(), *trained()]
@@ -58,7 +61,7 @@ def test_an_interval_holds_the_variance_or_is_flagged(law):
     repeats = 200 if law.numbers >= 1000 else 1000
     for groups in GROUPS:
         found = coverage(law, groups, repeats, rng(2))
-        assert math.isclose(found.covered + found.below + found.above, 1.0)
+        assert math.isclose(found.covered + found.below + found.above + found.missing, 1.0)
         if sum(groups) - len(groups) < 3:
             assert found.reliable == 0
         if law.name == RARE:
@@ -94,6 +97,19 @@ def test_equal_variances_are_seldom_told_apart(law, groups):
     assert found.refuted <= most(0.05, experiments)
 
 
+@pytest.mark.parametrize("groups", [(8,), (30,), (25,) * 4, (300,)], ids=named)
+def test_rare_gradients_beside_light_tails_settle_nothing(groups):
+    """Of gradients that are 0 in 99 of 100 runs few runs see zeros alone: no variance of 0."""
+    law = rare()
+    for experiments, laws in ((40, [gaussian(100), law] * 2), (40, [law] * 4)):
+        _, wrong = told_apart(laws, groups, experiments, rng(12), steps=4)
+        assert wrong <= most(0.05, experiments)
+    found = coverage(law, groups, 400, rng(13))
+    assert found.reliable < 0.05
+    if sum(groups) < 100:
+        assert found.missing > 0.5
+
+
 def test_a_true_order_is_seen_where_runs_are_enough():
     assert settled(gaussian(1000), (8,), 6, rng(7), steps=3).confirmed == 1.0
     assert settled(gaussian(8), (60,), 6, rng(7), steps=3).confirmed == 1.0
@@ -107,6 +123,27 @@ def test_small_p_values_are_as_rare_as_they_say(law):
             levels, tail_ratios((law, law), groups, repeats, rng(8), levels), strict=True
         ):
             assert level * ratio < most(level, repeats), named(groups)
+
+
+def test_flags_catch_few_of_the_misses_for_want_of_rare_runs():
+    """Which is why there is none: what they leave is no better than all there is."""
+    none, *tried = flags((30,), 1000, rng(14))
+    assert none.reliable > 0.5
+    assert none.holds < 0.9
+    for one in tried:
+        assert one.caught < 0.25, one
+        assert one.holds < none.holds + 0.05, one
+
+
+def test_a_true_order_in_training_is_not_refuted():
+    """Even of the Rao–Blackwell form with rare runs: variances of twice the batch size halve."""
+    for step in (1, 2):
+        networks = [scalar_network(True, step, b) for b in (8, 16, 32, 64)]
+        for groups in ((30,), (300,)):
+            _, refuted, _ = in_training(networks, groups, 24, rng(15), steps=4)
+            assert refuted <= most(0.05, 24)
+    with pytest.raises(ValueError, match="do not fall"):
+        in_training(networks[::-1], (30,), 1, rng())
 
 
 def test_means_of_draws_fall_as_one_over_b():

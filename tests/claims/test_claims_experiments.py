@@ -18,6 +18,7 @@ from pipeline_lib.claims.experiments import (
     stated_p_values,
 )
 from pipeline_lib.claims.extent import Extent, swept_batch_sizes
+from pipeline_lib.claims.lack_of_fit import least_runs
 from pipeline_lib.estimation.aggregation import variance_table
 from pipeline_lib.fits.tables import fit_tables
 from pipeline_lib.models.linear_regression.block import regression_block
@@ -105,43 +106,73 @@ def test_e4_by_tests_alone(regression):
 
 @pytest.fixture(scope="module")
 def fits(regression):
+    """Fits to the runs, said to be of as many as the test of a lack of fit needs."""
     variance, theory = regression
-    return (*fit_tables(variance, theory, N, [3, 6, 9], 6), theory)
+    error = variance["std_error"] * np.sqrt(RUNS / 10_000)
+    many = variance.assign(n_runs=10_000, dof=9_999, std_error=error, reliable=True)
+    return (*fit_tables(many, theory, N, [3, 6, 9], 6), theory, many)
+
+
+def test_e2_is_not_tested_of_fewer_runs_than_the_test_needs(regression, fits):
+    table, curves, theory, many = fits
+    variance, _ = regression
+    least = least_runs()
+    assert least is not None
+    assert least > RUNS
+    good = table.assign(max_rel_error_vs_exact=0.01, chi_squared=1.0)
+    for chi_squared in (1.0, 1e3):
+        found = degree_six_fits(good.assign(chi_squared=chi_squared), curves, theory, variance)
+        assert (found.verdict, found.p_value) == ("not tested at this scale", None)
+        assert f"At {RUNS} runs a batch size the test of a lack of fit rejects" in found.evidence
+        assert found.scale_needed == f"{least:,} runs a batch size (here {RUNS})"
+    # of enough runs, but with one estimate that is not relied on, or that scatters
+    b, step = many["b"] == 24, many["step"] == 6
+    flagged = many.assign(reliable=~(b & step))
+    wide = many.assign(std_error=many["std_error"].mask(b & step, many["variance"] / 40))
+    for rough in (flagged, wide):
+        found = degree_six_fits(good, curves, theory, rough)
+        assert (found.verdict, found.p_value) == ("not tested at this scale", None)
+        assert "1 are flagged, or scatter and" in found.evidence
+    # at other steps and of the other estimator nothing is fitted
+    beside = many.assign(reliable=many["step"].isin([3, 6, 9]) & (many["estimator"] == "sample"))
+    assert degree_six_fits(good, curves, theory, beside).verdict == "confirmed"
 
 
 def test_e2_needs_an_adequate_and_an_accurate_fit(fits):
-    table, curves, theory = fits
+    table, curves, theory, variance = fits
     accurate = table.assign(max_rel_error_vs_exact=0.01, chi_squared=1.0)
-    found = degree_six_fits(accurate, curves, theory)
+    found = degree_six_fits(accurate, curves, theory, variance)
     assert found.verdict == "confirmed"
     n_sizes = 48 - 2 + 1
     assert found.n_comparisons == 3 + 3 * (n_sizes - 1) + 2 * n_sizes + 3 * (n_sizes - 2)
-    rough = degree_six_fits(accurate.assign(max_rel_error_vs_exact=0.5), curves, theory)
+    inaccurate = accurate.assign(max_rel_error_vs_exact=0.5)
+    rough = degree_six_fits(inaccurate, curves, theory, variance)
     assert (rough.verdict, rough.scale_needed) == ("partly", "more runs a batch size")
-    lacking = degree_six_fits(accurate.assign(chi_squared=1e3), curves, theory)
+    lacking = degree_six_fits(accurate.assign(chi_squared=1e3), curves, theory, variance)
     assert (lacking.verdict, lacking.scale_needed) == ("partly", None)
     assert lacking.p_value < 1e-6
 
 
 def test_e2_is_of_degree_six_and_of_more_points_than_coefficients(regression, fits):
     variance, theory = regression
-    table, curves, _ = fits
-    other = degree_six_fits(*fit_tables(variance, theory, N, [3, 6, 9], 2), theory)
+    table, curves, _, _ = fits
+    of_two = fit_tables(variance, theory, N, [3, 6, 9], 2)
+    other = degree_six_fits(*of_two, theory, variance)
     assert (other.verdict, other.n_comparisons) == ("not tested at this scale", 0)
     assert other.scale_needed == "degree 6"
-    through = degree_six_fits(table.assign(dof=0, chi_squared=0.0), curves, theory)
+    through = degree_six_fits(table.assign(dof=0, chi_squared=0.0), curves, theory, variance)
     assert through.scale_needed == "at least 8 batch sizes below n"
 
 
 def test_e2_is_refuted_where_no_part_holds(fits):
-    table, curves, theory = fits
+    table, curves, theory, variance = fits
     bad = table.assign(chi_squared=1e3)
     b, step = theory["b"].astype(float), theory["step"]
     # rising in b and in t; convex in b, then concave
     planted = theory.assign(variance=10.0 * step + b**2)
-    assert degree_six_fits(bad, curves, planted).verdict == "partly"
+    assert degree_six_fits(bad, curves, planted, variance).verdict == "partly"
     planted = theory.assign(variance=10.0 * step + 100 * np.sqrt(b))
-    found = degree_six_fits(bad, curves, planted)
+    found = degree_six_fits(bad, curves, planted, variance)
     assert found.verdict == "refuted"
     assert "in b in 0 of" in found.evidence
 

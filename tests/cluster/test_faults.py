@@ -116,7 +116,7 @@ def test_the_controller_is_killed_and_started_again(cluster, checkout, undisturb
     """Within the ten seconds for which Slurm's commands try again.
 
     Without accounting the plugin does not survive a longer absence at the moment when it looks: it
-    turns to sacct, which knows nothing, and then waits for ever (see the README).
+    turns to sacct, which knows nothing, and then waits for ever (see docs/cluster.md).
     """
     process, _ = start_and_wait_for_training(checkout, cluster)
     snakemake = psutil.Process(process.pid)

@@ -13,9 +13,10 @@ from pipeline_lib.artifacts.files import read_table, write_table
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.estimation.aggregation import efficiency_table, read_blocks, variance_table
+from pipeline_lib.estimation.certain import Certain
 from pipeline_lib.estimation.inference import variance_interval
 from pipeline_lib.estimation.reliability import Estimate, precise, reliability
-from pipeline_lib.estimation.statistics import GradientRecord, statistics_rows
+from pipeline_lib.estimation.statistics import STOCHASTIC, GradientRecord, statistics_rows
 from pipeline_lib.estimation.variance import (
     Contributions,
     pool,
@@ -204,15 +205,58 @@ def test_runs_that_tell_no_error_have_no_interval(tmp_path):
         (gradients(2), True),
         (gradients(3), False),
         (np.tile([[1.0], [-1.0]], (4, 3, 1)), True),
-        (np.ones((4, 6, 2)), False),  # no spread at all
+        (np.ones((4, 6, 2)), True),  # no spread at all
     ):
-        table = variance_table({(0, 4): [block_of(vectors)]}, 0.95)
+        # the full gradient of the first step is known, and has a test of its own
+        table = variance_table({(0, 4): [block_of(vectors)]}, 0.95)[1:]
         for name in ("std_error", "ci_low", "ci_high"):
             assert table[name].isna().all() == lost
             assert table[name].isna().any() == lost
         assert table["variance"].notna().all()
         assert not (lost and table["reliable"].any())
         write_table(tmp_path / "v.parquet", table, "variance")
+
+
+def alike(replicas=6, steps=3):
+    """Statistics of runs that never differ, by both estimators."""
+    moments = vector_moments(np.ones((steps, replicas, 2)))
+    record = GradientRecord(
+        np.arange(steps),
+        {(STOCHASTIC, "all"): moments, (FULL, "all"): moments},
+        np.ones((steps, replicas), bool),
+        {"all": np.full((steps, replicas), 0.1)},  # whose mean is rounded
+    )
+    return statistics_rows(record, np.zeros(steps, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("certain", "known"),
+    [
+        (Certain(), {(FULL, "sample"): [0], (STOCHASTIC, "rao_blackwell"): [0]}),
+        (Certain(2), {(FULL, "sample"): [0, 1], (STOCHASTIC, "rao_blackwell"): [0, 1]}),
+        (
+            Certain(whole_batches=True),
+            {
+                (FULL, "sample"): [0, 1, 2],
+                (STOCHASTIC, "sample"): [0, 1, 2],
+                (STOCHASTIC, "rao_blackwell"): [0, 1, 2],
+            },
+        ),
+    ],
+)
+def test_no_spread_is_no_error_only_where_theory_says_so(tmp_path, certain, known):
+    """Runs whose gradients are all alike may not have met the rare ones yet."""
+    table = variance_table({(0, 4): [alike()]}, 0.95, lambda b: certain)
+    write_table(tmp_path / "v.parquet", table, "variance")
+    for _, row in table.iterrows():
+        steps = known.get((row["quantity"], row["estimator"]), [])
+        ends = row[["std_error", "ci_low", "ci_high"]].to_numpy(float)
+        if row["step"] in steps:
+            expected = [0, row["variance"], row["variance"]]
+            np.testing.assert_allclose(ends, expected, rtol=1e-15, atol=1e-16)
+        else:
+            assert np.isnan(ends).all()
+            assert not row["reliable"]
 
 
 def test_pairs_tell_the_error_of_their_means():

@@ -12,12 +12,14 @@ from pipeline_lib.estimation.epoch_means import epoch_variances
 from pipeline_lib.estimation.inference import variance_interval
 from pipeline_lib.estimation.statistics import STOCHASTIC, statistics_rows
 from pipeline_lib.training.gradient_records import all_moments
-from pipeline_lib.training.loop import gather_record
+from pipeline_lib.training.report import Report, gather_record
 
 
 def epochs_of(gradients: np.ndarray, n_lost: int = 0) -> pd.DataFrame:
     """Means over four steps in two epochs from gradients (4, R, p)."""
-    reports = [(all_moments(STOCHASTIC, {"w": torch.from_numpy(g)}, False), {}) for g in gradients]
+    reports = [
+        Report(all_moments(STOCHASTIC, {"w": torch.from_numpy(g)}, False)) for g in gradients
+    ]
     record = gather_record(np.arange(4), reports)
     rows = statistics_rows(record, np.array([0, 0, 0, n_lost]), np.array([0, 0, 1, 1]))
     return epoch_variances(variance_table({(0, 4): [rows]}, 0.95), 0.95).set_index("epoch")

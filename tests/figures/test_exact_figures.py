@@ -47,7 +47,11 @@ def test_the_counterexample_shows_estimates_beside_exact_values():
     np.testing.assert_array_equal(lines[0].get_ydata(), exact["exact"])
     np.testing.assert_array_equal(lines[1].get_ydata(), exact["variance"].dropna())
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "W1, 500 runs, 95% interval" in texts
+    assert "W1, 500 runs, 95 % interval" in texts
+    plt.close(figure)
+    figure = b0_counterexample.draw(table, 500, 0.999)
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "W1, 500 runs, 99.9 % interval" in texts
     plt.close(figure)
 
 
@@ -61,4 +65,16 @@ def test_schemes_are_shown_whole_and_as_a_share_of_the_first(problem):
     rows = table[(table["scheme"] == "fresh") & (table["b"] == 1)]
     np.testing.assert_array_equal(above.get_lines()[index].get_ydata(), rows["variance"])
     assert len(below.collections) == 2  # bands of the two schemes that are estimated
+    plt.close(figure)
+    # a band with a gap is drawn, and said to have one
+    estimated = (table["estimator"] == "rao_blackwell") & (table["b"] == 1)
+    lost = estimated & (table["scheme"] == "epochs") & table["step"].isin([2, 3])
+    ends = ["std_error", "ci_low", "ci_high"]
+    figure = sampling_schemes.draw(
+        table.mask(lost, table.assign(**dict.fromkeys(ends, np.nan))), 6, 50, 0.999
+    )
+    assert len(figure.axes[0].collections) == 2
+    said = figure.legends[0].get_title().get_text()
+    assert "50 runs, 99.9 % intervals" in said
+    assert "b = 1: no interval at 2 of 12 points" in said
     plt.close(figure)

@@ -131,7 +131,11 @@ def draw_fig1b(last=400):
         for step in (10, 20, 30, 40)
     )
     points = theory[theory["b"].isin([2, 16, 64, 400])]
-    points = points.assign(tensor="all", estimator="sample")
+    dof = np.where(points["b"] == 16, 6, 11)  # as of pooled groups of unequal number
+    points = pd.concat(
+        points.assign(tensor="all", estimator=estimator, std_error=0.1, dof=dof)
+        for estimator in ("sample", "rao_blackwell")
+    )
     return fig1b.draw(points, theory, curves_of_fits(last), 0.95, LONG_NOTE)
 
 
@@ -352,7 +356,7 @@ def test_points_of_figure_heavy_tails_stay_where_there_is_no_interval():
 
 def test_a_gap_of_intervals_is_counted():
     table = variances()
-    whole = (table["quantity"] == "stochastic_gradient") & (table["estimator"] == "sample")
+    whole = (table["quantity"] == "stochastic_gradient") & (table["estimator"] == "rao_blackwell")
     table.loc[whole & (table["b"] == 16) & (table["step"] == 9), ["ci_low", "ci_high"]] = np.nan
     figure = gradient_variance.draw(table, 0.95)
     assert key_lines(figure) == ["b = 16: no interval at 1 of 4 points"]
@@ -415,7 +419,8 @@ def test_figure_1b_shows_errors_half_widths_and_no_size_beyond_the_data():
         grey_width, grey, width, points = axes.lines
         np.testing.assert_allclose(points.get_ydata(), 0.01)
         np.testing.assert_allclose(grey.get_ydata(), 0.001)
-        np.testing.assert_allclose(width.get_ydata(), 1.959964 * 0.05 / 9, rtol=1e-6)
+        quantile = 2.570582  # of Student's t with 5 degrees of freedom, not the normal 1.96
+        np.testing.assert_allclose(width.get_ydata(), quantile * 0.05 / 9, rtol=1e-6)
         np.testing.assert_allclose(grey_width.get_ydata(), width.get_ydata())
         assert min(axes.get_ylim()) < 0.001 < 0.01 < max(axes.get_ylim())
 

@@ -1,5 +1,8 @@
 """The block of XLNet classifiers, and Figure 5."""
 
+from dataclasses import replace
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -45,7 +48,11 @@ def weights_of(scale: float, init: int = 0) -> dict[str, np.ndarray]:
 
 
 def block(
-    scale: float = 0.02, dropout: float = 0.1, batch_size: int = 4, n_replicas: int = 3
+    scale: float = 0.02,
+    dropout: float = 0.1,
+    batch_size: int = 4,
+    n_replicas: int = 3,
+    **changes: Any,
 ) -> BlockTables:
     plan = scheduled_plan(
         12,
@@ -64,7 +71,7 @@ def block(
         weights_of(scale),
         Dropout(SIZES | {"dropout": dropout}, seed_sequence(1, "dropout")),
         {"training": tokens(12, 1), "validation": tokens(6, 2)},
-        plan,
+        replace(plan, **changes),
     )
 
 
@@ -86,6 +93,19 @@ def test_every_step_is_recorded_before_and_after_clipping() -> None:
     assert (sizes[CLIPPED] < sizes[STOCHASTIC]).all()
     evaluated = result.metrics[result.metrics["split"] == "validation"]
     assert_array_equal(evaluated["epoch"], [2] * 3)
+
+
+def test_the_average_over_examples_and_dropout_has_the_mean_of_the_plain_estimate() -> None:
+    """Both estimate the same variance; at step 0 the average varies by its draws alone."""
+    first = {"recorded": [0], "averaged": 12, "evaluated_epochs": {}}
+    result = block(scale=0.2, dropout=0.1, n_replicas=60, **first)
+    rows = result.statistics[result.statistics["quantity"] == STOCHASTIC].set_index("estimator")
+    n = 60
+    plain, averaged = (rows.loc[name] for name in ("sample", "rao_blackwell"))
+    errors = [np.sqrt(row["contribution_m2"] / (n * (n - 2))) for row in (plain, averaged)]
+    assert errors[1] < errors[0]
+    difference = plain["contribution_mean"] - averaged["contribution_mean"]
+    assert abs(difference) < 4 * np.hypot(*errors) < plain["contribution_mean"]
 
 
 def test_the_given_weights_are_where_training_starts() -> None:

@@ -215,6 +215,27 @@ def test_variance_at_step_0_is_that_of_plain_torch(name: str) -> None:
     assert_allclose(variance_at_0(tables), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_the_average_over_all_examples_is_the_closed_form_at_step_0(name: str) -> None:
+    """(1/b - 1/n) times the sample variance of one example's gradient, from any runs."""
+    make_model, loss, dataset, plain_loss, kind = CASES[name]
+    of = experiment(make_model, loss, dataset, {"rao_blackwell": {"examples": "all"}})
+    if kind != MEAN:
+        with pytest.raises(ConfigError, match=rf"mine.rao_blackwell: the loss is {kind}"):
+            of.model.draw_weights(of, 0, {})
+        return
+    (x, y), _ = getattr(own_cases, dataset)()
+    tables, _, weights, block = trained(of)
+    module = with_weights(made(make_model, (x, y)), weights)
+    n, b = len(y), block.batch_size
+    single = [plain_gradient(module, plain_loss, taken(x, [i]), taken(y, [i])) for i in range(n)]
+    closed = (1 / b - 1 / n) * np.var(single, axis=0, ddof=1).sum()
+    averaged = tables.statistics[tables.statistics["estimator"] == "rao_blackwell"]
+    first = averaged[(averaged["tensor"] == ALL) & (averaged["step"] == 0)].iloc[0]
+    assert_allclose(first["contribution_mean"], closed, rtol=1e-6)
+    assert first["contribution_m2"] < 1e-12 * closed**2
+
+
 def made(make_model: str, training: Any) -> nn.Module:
     module: nn.Module = getattr(own_cases, make_model)()
     if make_model == "lazy":

@@ -196,6 +196,13 @@ OF_ONE_VALUE = [
     ),
     ("experiments.other", {}, ["experiments.other: unknown experiment", "no model"]),
     ("experiments", {}, ["experiments: {}", "at least 1 entries"]),
+    (
+        "experiments.mnist.rao_blackwell",
+        {"examples": "some"},
+        ["mnist.rao_blackwell.examples: 'some'", "all"],
+    ),
+    ("experiments.mnist.rao_blackwell", {"examples": 1}, ["examples: 1", "at least 2"]),
+    ("experiments.mnist.rao_blackwell", {"examples": "1 b"}, ["examples: '1 b'", "all"]),
     ("compute.device", "tpu", ["compute.device: 'tpu'", "auto, cpu, cuda"]),
     ("compute.threads", 0, ["compute.threads: 0", "at least 1"]),
     ("compute.checkpoint_every_s", 0, ["compute.checkpoint_every_s: 0", "above 0"]),
@@ -223,8 +230,23 @@ OF_SEVERAL_VALUES = [
         801,
         ["scales.quick.yelp.model.training_examples: 801", "even numbers"],
     ),
+    (
+        f"{ADMISSION}.rao_blackwell",
+        {"examples": "all"},
+        ["admission.rao_blackwell: not for a model of kind linear_regression"],
+    ),
+    (
+        "experiments.mnist.rao_blackwell",
+        {"examples": 511},
+        ["mnist.rao_blackwell.examples: 511", "allowed: all, or at least 512"],
+    ),
+    (
+        "experiments.mnist.sampling",
+        "shuffled_once",
+        ["mnist.rao_blackwell: sampling shuffled_once", "allowed with: epochs, fresh, with_repl"],
+    ),
     ("scales.quick.yelp.model.n_head", 5, ["d_model: 32 with n_head 5", "even multiple"]),
-    ("scale", "tiny", ["scale: 'tiny'", "allowed values: smoke, quick, paper"]),
+    ("scale", "tiny", ["scale: 'tiny'", "allowed values: smoke, quick, overnight, paper"]),
     (f"{ADMISSION}.batch_sizes", [4, 501], ["admission.batch_sizes: 501", "allowed: 1 to 500"]),
     (f"{ADMISSION}.runs", 1500, ["admission.runs: 1500", "multiples of runs_per_block = 1000"]),
     (f"{SWEEP}.polynomial.steps", [10, 41], ["polynomial.steps: 41", "allowed: 0 to iterati"]),
@@ -260,6 +282,19 @@ def test_an_editor_finds_what_is_a_matter_of_one_value(raw, path, value, fragmen
     assert SCHEMA.is_valid(raw)
     set_value(raw, path, value)
     assert not SCHEMA.is_valid(raw)
+
+
+def test_a_fit_needs_standard_errors(raw):
+    """Of two runs there is none, and the fit would fail in its job."""
+    for runs, per_block in ((3, 3), (4, 2), (2, 2)):
+        set_value(raw, f"{SWEEP}.runs", runs)
+        set_value(raw, f"{SWEEP}.runs_per_block", per_block)
+        if runs > 2:
+            assert load_study(raw, MODELS).experiments["admission_sweep"].runs == runs
+    message = message_of(raw)
+    assert "admission_sweep.runs: 2 have no standard error" in message
+    assert "allowed: at least 3 with polynomial" in message
+    assert "\n" not in message
 
 
 def test_a_mistake_in_the_chosen_scale_is_found(raw):

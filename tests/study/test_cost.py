@@ -51,7 +51,7 @@ from pipeline_lib.study.plan import plan, plan_text
 from pipeline_lib.training import resumable
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epochs import epoch_block
-from pipeline_lib.training.labelled import Evaluation, GivenBatch
+from pipeline_lib.training.labelled import Evaluation, ExampleMoments, GivenBatch
 from pipeline_lib.training.steps import StepPlan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,12 +75,17 @@ class CountingStack:
 
     def __init__(self, n_replicas: int) -> None:
         self.parameters = {name: torch.zeros(n_replicas, 2) for name in ("W1", "b1")}
-        self.n_steps = self.n_examples = self.n_evaluated = self.n_recorded = 0
+        self.n_steps = self.n_examples = self.n_evaluated = self.n_recorded = self.n_averaged = 0
 
     def gradients(self, batch):
         self._see(batch)
         self.n_recorded += 1
         return {name: torch.ones_like(p) for name, p in self.parameters.items()}
+
+    def example_moments(self, step, examples) -> ExampleMoments:
+        self.n_averaged += examples.size
+        norms = {name: p.square().sum(dim=1).double() for name, p in self.parameters.items()}
+        return ExampleMoments(self.parameters, norms, {})
 
     def descend_through(self, batches, learning_rates) -> None:
         for batch in batches:
@@ -138,11 +143,12 @@ def test_steps_and_examples_are_those_of_training_in_epochs(last_batch: str, b: 
     layers = experiment.model.layers
     parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(layers))
     expected = (
-        2 * multiply_adds(layers, stack.n_examples)
+        2 * multiply_adds(layers, stack.n_examples + stack.n_averaged)
         + 2 * evaluation_multiply_adds(layers, stack.n_evaluated)
         + STATISTICS * parameters * stack.n_recorded
     )
     assert cost.operations == experiment.runs_per_block * expected
+    assert stack.n_averaged > 0
 
 
 def test_the_short_batch_counts_as_one_step() -> None:

@@ -52,9 +52,9 @@ def test_the_users_scale_wins_over_the_users_experiments(raw):
 
 
 def test_a_part_of_a_section_leaves_the_rest_of_the_scale(raw):
-    changes = {"experiments": {"mnist": {"model": {"training_examples": 640}}}}
-    model = loaded(raw, changes).experiments["mnist"].model
-    assert (model.training_examples, model.validation_examples) == (640, 1000)
+    changes = {"experiments": {"yelp": {"model": {"training_examples": 640}}}}
+    model = loaded(raw, changes).experiments["yelp"].model
+    assert (model.training_examples, model.validation_examples) == (640, 160)
 
 
 def test_a_change_for_this_run_is_not_refused_for_another_scale(raw):

@@ -73,6 +73,17 @@ def test_the_counterexample_table():
     assert chosen["exact"].iloc[0] == float(truth)
 
 
+def test_conditional_variances_of_the_counterexample_are_independent():
+    """Their part of the spread has the divisor n (n - 1), that of the deviations n (dof - 1)."""
+    runs = 5
+    table = counterexample_table([2], [2], runs, 0, 0.95).set_index(["quantity", "tensor"])
+    for key, one in simulate_first_step(2, runs, 0).items():
+        assert (one.conditional_m2 > 0) == (key[0] == STOCHASTIC)
+        square = (one.m2 - one.conditional_m2) / (runs * 3) + one.conditional_m2 / (runs * 4)
+        expected = np.sqrt(max(square, one.m2 / (runs * 4)))
+        assert table.loc[key, "std_error"] == pytest.approx(expected, rel=1e-12)
+
+
 def test_degrees_and_b_0_of_several_networks():
     solved = [
         *solved_matrix("counter-example", COUNTEREXAMPLE, 1),

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline_lib.artifacts.files import write_table
+from pipeline_lib.estimation.inference import standard_error
+from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.theory.epochs_exact import EpochProblem, epoch_moments
 from pipeline_lib.theory.linear_regression import exact_moments
 from pipeline_lib.theory.regression_fourth import fourth_moments
@@ -18,6 +20,7 @@ from pipeline_lib.theory.regression_tables import (
     precision_table,
     split_rows,
 )
+from pipeline_lib.theory.sampling_schemes import estimate_in_epochs
 from pipeline_lib.theory.scheme_tables import (
     SchemeRuns,
     equal_epochs_table,
@@ -101,6 +104,22 @@ def test_scheme_rows(tmp_path):
     again = sampling_schemes_table(given, rates, [4], SchemeRuns(200, 1, 0.95))
     same = table[(table["scheme"] == "epochs") & (table["b"] == 4)].reset_index(drop=True)
     assert same.equals(again[again["scheme"] == "epochs"].reset_index(drop=True))
+
+
+def test_errors_of_schemes_allow_for_independent_conditional_variances():
+    """And where all runs are the same, or share their weights, there is none."""
+    given, runs = problem(), 6
+    table = sampling_schemes_table(given, [0.2] * 3, [3, 12], SchemeRuns(runs, 1, 0.95))
+    rows = table[(table["scheme"] == "epochs") & (table["estimator"] == "rao_blackwell")]
+    stream = seed_sequence(1, "sampling_schemes", "epochs", 3, runs)
+    generator = np.random.default_rng(stream)
+    one = estimate_in_epochs(given, [0.2] * 3, 3, "epochs", runs, generator).rao_blackwell
+    expected = standard_error(runs, one.m2, one.dof, one.conditional_m2)
+    assert (one.conditional_m2[1:] > 0).all()
+    np.testing.assert_allclose(rows[rows["b"] == 3]["std_error"], expected, atol=1e-15)
+    assert expected[0] < 1e-12
+    whole = rows[rows["b"] == 12]
+    np.testing.assert_allclose(whole[["variance", "std_error", "ci_high"]], 0, atol=1e-25)
 
 
 def test_equal_epochs_rows(tmp_path):

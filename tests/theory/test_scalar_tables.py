@@ -133,7 +133,10 @@ def test_heavy_tails_rows_are_the_estimates(estimates):
         one = estimate(ScalarTraining(NETWORK, FIFTH, 2), 2, n_runs, 3)[2].estimates[
             "rao_blackwell"
         ]
-        interval = variance_interval(n_runs, one.mean, one.m2, one.m3, 0.9)
+        assert (one.conditional_m2 > 0).all()
+        interval = variance_interval(
+            n_runs, one.mean, one.m2, one.m3, 0.9, conditional_m2=one.conditional_m2
+        )
         share, light = reliability(n_runs, one.mean, one.max)
         reliable = light & precise(Estimate(one.mean, interval.std_error, n_runs - 1))
         row = rows.loc[(2, 2, "W2", n_runs, "rao_blackwell")]

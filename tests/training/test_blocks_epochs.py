@@ -275,6 +275,22 @@ def test_groups_train_the_same_replicas() -> None:
         assert_allclose(row.contribution_mean, within / 4, rtol=1e-9)
 
 
+def test_averages_over_examples_belong_to_replicas_not_to_groups() -> None:
+    whole, parts = (block(n_replicas=7, group_size=size, averaged=6).statistics for size in (7, 3))
+    for estimator in ("sample", "rao_blackwell"):
+        one, two = (t[t["estimator"] == estimator].reset_index() for t in (whole, parts))
+        assert_allclose(one["conditional_variance"], two["conditional_variance"], rtol=1e-12)
+    assert set(whole["quantity"]) == {"stochastic_gradient", "full_gradient"}
+    averaged = whole[whole["estimator"] == "rao_blackwell"]
+    assert (averaged["conditional_variance"] > 0).all()
+    plain = block(n_replicas=7).statistics
+    same = whole.query("estimator == 'sample' and quantity == 'stochastic_gradient'")
+    numbers = ["step", "tensor", "contribution_mean", "contribution_m2"]
+    pd.testing.assert_frame_equal(
+        same[numbers].reset_index(drop=True), plain[numbers].reset_index(drop=True)
+    )
+
+
 def test_any_module_trains_as_the_built_in_network() -> None:
     given = block()
     module = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)).double()

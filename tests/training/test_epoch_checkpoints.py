@@ -75,7 +75,7 @@ def mlp(
     return epoch_block(
         lambda r: MlpReplicas(weights, len(r), threads=2),
         EpochData.on("cpu", *data()["training"], data()),
-        EpochPlan(rate, BATCH, EPOCHS, REPLICAS, ORDERS, RECORDED, EVALUATED),
+        EpochPlan(rate, BATCH, EPOCHS, REPLICAS, ORDERS, RECORDED, EVALUATED, averaged=5),
         group,
         state,
     )
@@ -112,7 +112,11 @@ def own_module(
     # What fits the memory is another matter.
     with mock.patch.object(blocks_module, "most_that_fit", return_value=group):
         return module_block(
-            module, cross_entropy, data(), replace(plan, optimizer=optimizer), checkpoint=state
+            module,
+            cross_entropy,
+            data(),
+            replace(plan, optimizer=optimizer, averaged=6),
+            checkpoint=state,
         )
 
 

@@ -115,6 +115,17 @@ TWO_LAYERS = [
     if study.experiments[name].model.exact_steps(study.experiments[name]) > 1
 ]
 IN_EPOCHS = [name for name, e in study.experiments.items() if e.model.in_epochs]
+EVALUATED = [
+    name for name in IN_EPOCHS if study.experiments[name].evaluate_every != "never"
+]
+# Experiments whose variances have two estimators.
+WITH_AVERAGES = [
+    name
+    for name in study.experiments
+    if name in WITH_THEORY
+    or name in IN_EPOCHS
+    and study.experiments[name].rao_blackwell is not None
+]
 DRAWN_BY_OWN_CODE = [
     name for name, e in study.experiments.items() if e.model.draws_with_own_code
 ]
@@ -139,9 +150,22 @@ DRAWN_FROM = {
         study.experiments,
     ),  # of the study as a whole
 }
-FIGURES = [
-    name for name, needed in DRAWN_FROM.items() if chosen(needed) == list(needed)
-]
+# Those of losses and errors, and how often the experiment evaluates them.
+SHOWS_LOSSES = {
+    "fig3b": "distorted_every",
+    **dict.fromkeys(["fig4a", "fig4b", "fig5b", "fig5c"], "evaluate_every"),
+}
+
+
+def is_drawn(figure, needed):
+    """Whether what a figure needs is built, and evaluated if it shows losses."""
+    often = SHOWS_LOSSES.get(figure)
+    return chosen(needed) == list(needed) and not any(
+        often and getattr(study.experiments[name], often) == "never" for name in needed
+    )
+
+
+FIGURES = [name for name, needed in DRAWN_FROM.items() if is_drawn(name, needed)]
 OWN_FIGURES = expand(
     [f"{RESULTS}/figures/{{experiment}}_variance.{{format}}"]
     + [f"{RESULTS}/figures/{{experiment}}_tensors.{{format}}"],
@@ -149,7 +173,7 @@ OWN_FIGURES = expand(
     format=["svg", "png"],
 ) + expand(
     f"{RESULTS}/figures/{{experiment}}_losses.{{format}}",
-    experiment=[name for name in chosen(OWN) if name in IN_EPOCHS],
+    experiment=[name for name in chosen(OWN) if name in EVALUATED],
     format=["svg", "png"],
 )
 WEIGHTS = f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors"
@@ -416,6 +440,7 @@ def scale_of(name):
         "paper_epochs": paper.epochs,
         "examples": here.model.training_examples,
         "paper_examples": paper.problem["training_examples"],
+        "averaged": here.rao_blackwell is not None,
     }
 
 
@@ -468,9 +493,12 @@ FINAL_TABLES = [
     *expand(
         [
             f"{RESULTS}/theory/variance/{{experiment}}.parquet",
-            f"{RESULTS}/efficiency/{{experiment}}.parquet",
         ],
         experiment=chosen(WITH_THEORY),
+    ),
+    *expand(
+        f"{RESULTS}/efficiency/{{experiment}}.parquet",
+        experiment=chosen(WITH_AVERAGES),
     ),
     *expand(
         [
@@ -484,7 +512,7 @@ FINAL_TABLES = [
         experiment=chosen(DRAWN_FRESH),
     ),
     *expand(f"{RESULTS}/verdicts/{{experiment}}.md", experiment=chosen(OWN)),
-    *expand(f"{RESULTS}/metrics/{{experiment}}.parquet", experiment=chosen(IN_EPOCHS)),
+    *expand(f"{RESULTS}/metrics/{{experiment}}.parquet", experiment=chosen(EVALUATED)),
     *expand(
         f"{RESULTS}/epoch_variance/{{experiment}}.parquet",
         experiment=chosen(TRANSFORMERS),

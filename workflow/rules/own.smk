@@ -101,7 +101,7 @@ rule own_losses:
     benchmark:
         f"{BENCHMARKS}/figures/{{experiment}}_losses.tsv"
     wildcard_constraints:
-        experiment=any_of(IN_EPOCHS),
+        experiment=any_of(EVALUATED),
     conda:
         "../../envs/light.yaml"
     params:
@@ -140,7 +140,7 @@ rule own_page:
         efficiency=f"{RESULTS}/efficiency/{{experiment}}.parquet",
         metrics=lambda wildcards: (
             [f"{RESULTS}/metrics/{wildcards.experiment}.parquet"]
-            if wildcards.experiment in IN_EPOCHS
+            if wildcards.experiment in EVALUATED
             else []
         ),
     output:

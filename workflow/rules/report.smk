@@ -16,7 +16,7 @@ localrules:
 # Pages of the whole study, and those of what is built of it.
 SHOWN = ["claims", "scalar_degrees"] if study.builds_everything else []
 SHOWN += ["polynomial_degrees"] if chosen(["admission_sweep"]) else []
-SHOWN += ["efficiency"] if chosen(WITH_THEORY) else []
+SHOWN += ["efficiency"] if chosen(WITH_AVERAGES) else []
 
 
 rule report_items:
@@ -110,7 +110,7 @@ rule efficiency_page:
     input:
         efficiency=expand(
             f"{RESULTS}/efficiency/{{experiment}}.parquet",
-            experiment=chosen(WITH_THEORY),
+            experiment=chosen(WITH_AVERAGES),
         ),
     output:
         report(

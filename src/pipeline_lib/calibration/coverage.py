@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.calibration.laws import Draws, Law
-from pipeline_lib.estimation.inference import Interval, variance_interval
-from pipeline_lib.estimation.reliability import Estimate, precise, reliability
+from pipeline_lib.estimation.inference import Interval
+from pipeline_lib.estimation.judged import judged
+from pipeline_lib.estimation.reliability import Estimate
 from pipeline_lib.estimation.variance import (
     Contributions,
     pool,
@@ -49,7 +50,8 @@ class Simulated:
 class Coverage:
     """Shares of repeated experiments.
 
-    covered: the interval holds the variance; below, above: it lies wholly below, above it.
+    covered: the interval holds the variance; below, above: it lies wholly below, above it;
+        missing: there is none, since the runs do not differ.
     reliable: not flagged; covered_reliable: the interval holds the variance, of these.
     relied_and_missed: not flagged although the interval misses, of all.
     """
@@ -57,6 +59,7 @@ class Coverage:
     covered: float
     below: float
     above: float
+    missing: float
     reliable: float
     covered_reliable: float
     relied_and_missed: float
@@ -71,11 +74,12 @@ def simulate(
         for n in _pieces(repeats, sum(groups) * law.numbers)
     ]
     moments = _moments(pieces, law.variance)
-    interval, reliable = _table(moments, level)
+    found = judged(moments, level)
+    reliable = found.reliable
     if pieces[0][0].plain is not None:
         plain = [[Draws(one.plain) for one in piece if one.plain is not None] for piece in pieces]
-        reliable &= _table(_moments(plain, law.variance), level)[1]
-    return Simulated(moments, interval, reliable)
+        reliable = reliable & judged(_moments(plain, law.variance), level).reliable
+    return Simulated(moments, found.interval, reliable)
 
 
 def _moments(pieces: Sequence[Sequence[Draws]], variance: float) -> Contributions:
@@ -84,17 +88,6 @@ def _moments(pieces: Sequence[Sequence[Draws]], variance: float) -> Contribution
     return Contributions(
         **{name: np.concatenate([getattr(one, name) for one in pooled]) for name in names}
     )
-
-
-def _table(moments: Contributions, level: float) -> tuple[Interval, NDArray[np.bool_]]:
-    """Intervals, and whether an estimate can be relied on, as `aggregation` has them."""
-    n, mean = moments.n_replicas, moments.mean
-    interval = variance_interval(
-        n, mean, moments.m2, moments.m3, level,
-        dof=moments.dof, conditional_m2=moments.conditional_m2,
-    )  # fmt: skip
-    enough = precise(Estimate(mean, interval.std_error, moments.dof))
-    return interval, reliability(n, mean, moments.max)[1] & enough
 
 
 def coverage(
@@ -107,6 +100,7 @@ def coverage(
         covered=float(found.covered.mean()),
         below=float((found.interval.high < 1).mean()),
         above=float((found.interval.low > 1).mean()),
+        missing=float(np.isnan(found.interval.low).mean()),
         reliable=float(found.reliable.mean()),
         covered_reliable=float(relied.mean()) if relied.size else float("nan"),
         relied_and_missed=float((found.reliable & ~found.covered).mean()),

@@ -9,8 +9,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.theory import heavy_tails
 from pipeline_lib.theory.batch_polynomial import value_at
-from pipeline_lib.theory.heavy_tails import draw_factors, gradients
 from pipeline_lib.theory.linear_regression import conditional_variance, exact_moments
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory.two_layer import (
@@ -75,6 +75,19 @@ def product() -> Law:
         return Draws(np.prod(rng.standard_normal((*shape, 3)), axis=-1)[..., None])
 
     return Law("x1 x2 x3", 1.0, 3, draw)
+
+
+def rare(share: float = 0.01, p: int = 8) -> Law:
+    """0 in all but a ``share`` of the runs, and there Gaussian: few runs see nothing but zeros."""
+    scale = 1 / np.sqrt(share * p)
+
+    def draw(rng: np.random.Generator, shape: Shape) -> Draws:
+        vectors = np.zeros((*shape, p))
+        seen = rng.random(shape) < share
+        vectors[seen] = scale * rng.standard_normal((int(seen.sum()), p))
+        return Draws(vectors)
+
+    return Law(f"Gaussian, p = {p:,}, in {100 * share:g} % of runs, else 0", 1.0, p, draw)
 
 
 def mean_of(law: Law, batch_size: int) -> Law:
@@ -151,12 +164,14 @@ def scalar_network(rao_blackwell: bool, step: int, batch_size: int = 16) -> Law:
     exact = float(value_at(variances(network, rates, step)[step].g1, batch_size))
 
     def draw(stream: np.random.Generator, shape: Shape) -> Draws:
-        factors = partial(draw_factors, stream, batch_size, shape)
-        population, stochastic = next(islice(gradients(network, rates, factors), step, None))
+        factors = partial(heavy_tails.draw_factors, stream, batch_size, shape)
+        steps = heavy_tails.gradients(network, rates, factors)
+        population, stochastic = next(islice(steps, step, None))
         full, plain = population[0], stochastic[0][..., None]
         if not rao_blackwell:
             return Draws(plain)
-        return Draws(full[..., None], 2 / batch_size * full**2, plain)
+        conditional = heavy_tails.conditional_variance(full, batch_size)
+        return Draws(full[..., None], conditional, plain)
 
     name = f"two layers 1-1-1, t = {step}, b = {batch_size}, {_form(rao_blackwell)}"
     return Law(name, exact, 8, draw)
@@ -173,7 +188,7 @@ def light() -> list[Law]:
 
 def heavy() -> list[Law]:
     """Laws with heavier tails."""
-    return [*(mixture(sigma, p) for sigma in (0.5, 1.0) for p in (1, 8)), product()]
+    return [*(mixture(sigma, p) for sigma in (0.5, 1.0) for p in (1, 8)), product(), rare()]
 
 
 def trained() -> list[Law]:

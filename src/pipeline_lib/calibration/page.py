@@ -1,11 +1,12 @@
 """The tables of docs/inference.md, simulated, and put where the page has their marks."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline_lib.calibration import unseen
 from pipeline_lib.calibration.coverage import GROUPS, Groups, coverage, named
 from pipeline_lib.calibration.laws import (
     gaussian,
@@ -13,10 +14,13 @@ from pipeline_lib.calibration.laws import (
     light,
     mixture,
     product,
+    rare,
+    scalar_network,
     trained,
 )
 from pipeline_lib.calibration.methods import compare
-from pipeline_lib.calibration.verdicts import settled, tail_ratios, told_apart
+from pipeline_lib.calibration.verdicts import in_training, settled, tail_ratios, told_apart
+from pipeline_lib.claims.lack_of_fit import Level
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.logs import progress
 from pipeline_lib.seeding import seed_sequence
@@ -32,6 +36,7 @@ class Sizes:
     experiments: int = 200
     tails: int = 100_000
     methods: int = 1000
+    fits: int = 2000
 
 
 def put(page: str, name: str, table: str) -> str:
@@ -48,12 +53,16 @@ def put(page: str, name: str, table: str) -> str:
     return f"{page[: page.index(first)]}{first}\n{table}\n{page[page.index(last) :]}"
 
 
-def tables(sizes: Sizes, seed: int) -> Iterator[tuple[str, str]]:
-    """Every table of the page, one after the other: its name, and the table as Markdown."""
-    yield "coverage", coverage_table(sizes.coverage, seed)
-    yield "methods", methods_table(sizes.methods, seed)
-    yield "tails", tails_table(sizes.tails, seed)
-    yield "verdicts", verdicts_table(sizes.experiments, seed)
+def tables(
+    sizes: Sizes, seed: int, names: Iterable[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Tables of the page, one after the other: the name, and the table as Markdown.
+
+    All of `TABLES`, unless ``names`` says which. Each draws from streams of its own.
+    """
+    for name in TABLES if names is None else names:
+        make, size = TABLES[name]
+        yield name, make(getattr(sizes, size), seed)
 
 
 def coverage_table(repeats: int, seed: int) -> str:
@@ -64,13 +73,13 @@ def coverage_table(repeats: int, seed: int) -> str:
     for law, groups in progress(cells, len(cells), "coverage"):
         found = coverage(law, groups, repeats, _stream(seed, "coverage", law.name, groups))
         shares = (
-            found.covered, found.below, found.above, found.reliable, found.covered_reliable,
-            found.relied_and_missed,
+            found.covered, found.below, found.above, found.missing, found.reliable,
+            found.covered_reliable, found.relied_and_missed,
         )  # fmt: skip
         rows.append([law.name, named(groups), *map(_percent, shares)])
     head = (
-        "law", "runs", "holds V", "below", "above", "reliable", "holds V, if reliable",
-        "reliable, misses V",
+        "law", "runs", "holds V", "below", "above", "no interval", "reliable",
+        "holds V, if reliable", "reliable, misses V",
     )  # fmt: skip
     return _markdown(head, rows)
 
@@ -95,7 +104,7 @@ def tails_table(repeats: int, seed: int) -> str:
     levels = (1e-2, 1e-3, 1e-4)
     alike = [gaussian(1), gaussian(8), mixture(0.5, 1), mixture(0.5, 8), mixture(1, 8), product()]
     pairs = [(law, law) for law in alike]
-    pairs += [(gaussian(8), other) for other in (mixture(0.5, 8), mixture(1, 8), product())]
+    pairs += [(gaussian(8), other) for other in (mixture(0.5, 8), mixture(1, 8), product(), rare())]
     groupings: Sequence[Groups] = ((4,), (8,), (12,), (30,), (25,) * 4, _MANY)
     cells = [(pair, groups) for pair in pairs for groups in groupings]
     rows = []
@@ -116,14 +125,55 @@ def verdicts_table(experiments: int, seed: int) -> str:
         found = settled(law, groups, experiments, _stream(seed, "verdicts", law.name, groups))
         shares = (found.tested, found.equal, found.refuted, found.confirmed)
         rows.append([law.name, named(groups), *map(_percent, shares)])
-    mixed = [(law, groups) for law in heavy() for groups in ((12,), (30,), (25,) * 4, _MANY)]
+    some: Sequence[Groups] = ((12,), (30,), (25,) * 4, _MANY)
+    beside = [*heavy(), *(scalar_network(True, step) for step in (1, 2))]
+    mixed = [(law, groups) for law in beside for groups in some]
     for law, groups in progress(mixed, len(mixed), "verdicts on unlike laws"):
         name = f"{gaussian(8).name}; every second size: {law.name}"
         stream = _stream(seed, "verdicts", name, groups)
         apart = told_apart([gaussian(8), law] * 2, groups, experiments, stream)
         rows.append([name, named(groups), *map(_percent, apart), "", ""])
+    sizes = (8, 16, 32, 64)
+    steps = [(step, groups) for step in (1, 2) for groups in some]
+    for step, groups in progress(steps, len(steps), "verdicts on training"):
+        name = f"two layers 1-1-1, t = {step}, b = 8 to 64, Rao–Blackwell"
+        networks = [scalar_network(True, step, b) for b in sizes]
+        stream = _stream(seed, "verdicts", name, groups)
+        tested, *order = in_training(networks, groups, experiments, stream)
+        rows.append([name, named(groups), _percent(tested), "", *map(_percent, order)])
     head = ("law", "runs", "tested", "equal: something settled", "1/b: refuted", "1/b: confirmed")
     return _markdown(head, rows)
+
+
+def unseen_table(repeats: int, seed: int) -> str:
+    """A row a grouping and flag: how many intervals that miss for want of rare runs it catches."""
+    rows = []
+    for groups in progress(unseen.GROUPS, len(unseen.GROUPS), "flags"):
+        for one in unseen.flags(groups, repeats, _stream(seed, "unseen", "flags", groups)):
+            above = f"{one.threshold:.2f}" if math.isfinite(one.threshold) else ""
+            shares = (one.caught, one.reliable, one.holds)
+            rows.append([named(groups), one.name, above, *map(_percent, shares)])
+    head = ("runs", "flag", "fires above", "misses caught", "relied on", "holds V, if relied on")
+    return _markdown(head, rows)
+
+
+def levels_table(levels: Iterable[Level]) -> str:
+    """A row a law and number of runs: how often a true fit is tested, and found lacking."""
+    rows = [
+        [law, f"{runs:,}", f"{experiments:,}", _percent(tested), _percent(rejected)]
+        for law, runs, experiments, tested, rejected in levels
+    ]
+    return _markdown(("law", "runs", "experiments", "tested", "rejected"), rows)
+
+
+# By name: what makes a table, and the field of `Sizes` that says how often it repeats.
+TABLES: Mapping[str, tuple[Callable[[int, int], str], str]] = {
+    "coverage": (coverage_table, "coverage"),
+    "unseen": (unseen_table, "coverage"),
+    "methods": (methods_table, "methods"),
+    "tails": (tails_table, "tails"),
+    "verdicts": (verdicts_table, "experiments"),
+}
 
 
 def _stream(seed: int, table: str, law: str, groups: Groups) -> np.random.Generator:

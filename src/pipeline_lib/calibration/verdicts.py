@@ -64,6 +64,23 @@ def told_apart(
     return len(found) / experiments, wrong / experiments
 
 
+def in_training(
+    laws: Sequence[Law], groups: Groups, experiments: int, rng: np.random.Generator, steps: int = 5
+) -> tuple[float, float, float]:
+    """Of gradients whose variances fall from law to law: `tested`, `refuted`, `confirmed`.
+
+    The shares are those of `Settled`, with the variances that the laws have.
+    """
+    variances = np.array([law.variance for law in laws])
+    if not (np.diff(variances) < 0).all():
+        raise ValueError(f"the variances do not fall: {', '.join(map(str, variances))}")
+    found = _decided(laws, variances, groups, (experiments, steps), rng)
+    verdicts = [one.verdict for one in found]
+    shares = (len(found), verdicts.count("refuted"), verdicts.count("confirmed"))
+    tested, refuted, confirmed = (count / experiments for count in shares)
+    return tested, refuted, confirmed
+
+
 def _decided(
     laws: Sequence[Law],
     scales: Floats,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline_lib.study.experiment import Experiment, IterationExperiment
+from pipeline_lib.study.experiment import EpochExperiment, Experiment, IterationExperiment
 from pipeline_lib.study.provenance import (
     made_with,
     network_settings,
@@ -69,7 +69,12 @@ def needed_tables(study: Study) -> dict[str, str]:
     """Tables that the claims are computed from, ``variance/admission``, ..., and their kinds."""
     tables = dict(_ALWAYS)
     for name, experiment in claimed(study).items():
-        tables |= _OF_EXPERIMENT[name, experiment.model.kind]
+        never = isinstance(experiment, EpochExperiment) and experiment.evaluate_every == "never"
+        tables |= {
+            table: kind
+            for table, kind in _OF_EXPERIMENT[name, experiment.model.kind].items()
+            if not (never and kind == "metric_summary")
+        }
         fitted = isinstance(experiment, IterationExperiment) and experiment.polynomial is not None
         if name == "admission_sweep" and fitted:
             tables |= _OF_FIT

@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.extent import swept_batch_sizes
+from pipeline_lib.claims.lack_of_fit import ALPHA, lack_of_fit, obstacle
 from pipeline_lib.claims.verdict import Finding, Verdict, finding, from_parts, untested
-from pipeline_lib.estimation.inference import holm
 from pipeline_lib.estimation.statistics import ALL, FULL, STOCHASTIC
 
 Floats = NDArray[np.float64]
@@ -20,17 +19,18 @@ def degree_six_fits(
     fits: pd.DataFrame,
     curves: pd.DataFrame,
     theory: pd.DataFrame,
-    alpha: float = 0.05,
+    variance: pd.DataFrame,
     tolerance: float = 0.1,
     artefact: str | None = None,
 ) -> Finding:
-    """E2 from the ``fits``, ``fitted_curves`` and ``theory`` artefacts of `admission_sweep`.
+    """E2 from the ``fits``, ``fitted_curves``, ``theory`` and ``variance`` of `admission_sweep`.
 
     The fit is the paper's: plain estimates, powers of 1/b, with a constant. The four parts: the fit
     shows no lack of fit at any step and is within ``tolerance`` of the exact variance, relatively,
     at every whole b in its range; and over that range and the fitted steps the exact variance falls
     in b, falls in t, and falls by less as b grows. Another degree, or as few batch sizes with an
-    error as the fit has coefficients, tests nothing.
+    error as the fit has coefficients, tests nothing; nor do estimates of which the test of a lack
+    of fit does not keep its level (`lack_of_fit.obstacle`).
     """
     fits, curves = _paper_fit(fits), _paper_fit(curves)
     lines = fits.drop_duplicates(["init", "step"])
@@ -44,7 +44,10 @@ def degree_six_fits(
             "The fit has as many coefficients as batch sizes, and passes through every point.",
             f"at least {DEGREE + 2} batch sizes below n",
         )
-    lack = holm(stats.chi2.sf(lines["chi_squared"], lines["dof"]))
+    hindered = obstacle(_fitted(variance, curves))
+    if hindered is not None:
+        return untested(CLAIMS["E2"], *hindered)
+    lack = lack_of_fit(lines["chi_squared"], lines["dof"])
     steps = sorted(lines["step"].unique())
     low, high = curves["b"].min(), curves["b"].max()
     rows = theory[
@@ -60,7 +63,7 @@ def degree_six_fits(
     )
     slower = -np.diff(in_b, axis=1)
     error = float(lines["max_rel_error_vs_exact"].max())
-    adequate = bool((lack >= alpha).all())
+    adequate = bool((lack >= ALPHA).all())
     parts = [
         adequate and error <= tolerance,
         *(bool((d > 0).all()) for d in (in_b, in_t, slower)),
@@ -141,6 +144,20 @@ def _paper_fit(table: pd.DataFrame) -> pd.DataFrame:
     return table[
         (table["estimator"] == "sample") & (table["basis"] == "inverse_b") & table["constant"]
     ]
+
+
+def _fitted(variance: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``variance`` that the fits are made from, and their leverage on these."""
+    rows = variance[
+        (variance["quantity"] == STOCHASTIC)
+        & (variance["tensor"] == ALL)
+        & (variance["estimator"] == "sample")
+        & (variance["std_error"] > 0)
+    ]
+    key = ["init", "step", "b"]
+    fitted = curves[[*key, "std_error"]].rename(columns={"std_error": "fitted_error"})
+    rows = rows.astype({"b": np.float64}).merge(fitted, on=key)
+    return rows.assign(leverage=(rows["fitted_error"] / rows["std_error"]) ** 2)
 
 
 def _share(differences: Floats) -> str:

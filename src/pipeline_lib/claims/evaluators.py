@@ -78,7 +78,12 @@ _FIGURES = {
     "Figure 1b": ("admission_sweep", FIGURE_1B),
     "Figure 2": ("teacher_student", FIGURE_2),
 }
-_FIT = ("fits/admission_sweep", "fitted_curves/admission_sweep", "theory/variance/admission_sweep")
+_FIT = (
+    "fits/admission_sweep",
+    "fitted_curves/admission_sweep",
+    "theory/variance/admission_sweep",
+    "variance/admission_sweep",
+)
 _YELP = ("epoch_variance/yelp", "variance/yelp", "metrics/yelp")
 
 
@@ -265,8 +270,8 @@ def _proportional(source: Source) -> Finding:
 
 
 def _fits(source: Source) -> Finding:
-    fits, curves, theory = (source.tables[name] for name in _FIT)
-    found = degree_six_fits(fits, curves, theory, artefact=source.file(_FIT[0]))
+    fits, curves, theory, variance = (source.tables[name] for name in _FIT)
+    found = degree_six_fits(fits, curves, theory, variance, artefact=source.file(_FIT[0]))
     sweep = source.iterated("admission_sweep")
     assert sweep.polynomial is not None
     lacking = missing(FIGURE_1B, sweep.batch_sizes, FIGURE_1B.steps)

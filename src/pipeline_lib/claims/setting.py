@@ -55,7 +55,7 @@ class Setting:
     initial_weights: int
     runs: int
     epochs: int
-    evaluate_every: int = 1  # epochs
+    evaluate_every: int | None = 1  # epochs; None if nothing depends on it, or if never
     distorted_every: int | None = None
     recorded_steps: int | Literal["every"] = "every"  # a decade of iterations
 
@@ -90,7 +90,7 @@ _MNIST = {
 # The legends of Figures 3b and 4 are lost; 64 and 128 are from Figure 3a, the others our choice. So
 # is how often is evaluated and recorded.
 FIGURE_4 = Setting(_MNIST, (64, 128, 256, 512), 1, 100, 1000, recorded_steps=12)
-FIGURE_3A = Setting(_MNIST, (64, 128), 5, 50, 1000, evaluate_every=100, recorded_steps=12)
+FIGURE_3A = Setting(_MNIST, (64, 128), 5, 50, 1000, evaluate_every=None, recorded_steps=12)
 FIGURE_3B = replace(
     FIGURE_4,
     problem=_MNIST | {"distortion": "alpha = 8, sigma = 2"},
@@ -161,8 +161,8 @@ def setting_of(experiment: EpochExperiment, **data: Any) -> Setting:
         experiment.initial_weights.count,
         experiment.runs,
         experiment.epochs,
-        experiment.evaluate_every,
-        experiment.distorted_every,
+        None if experiment.evaluate_every == "never" else experiment.evaluate_every,
+        None if experiment.distorted_every == "never" else experiment.distorted_every,
         experiment.recorded_steps,
     )
 

@@ -40,7 +40,8 @@ def runs_see_the_variance(
         f"{worst['repeats']:,} repeats (b = {worst['b']}, t = {worst['step']}, {worst['tensor']}), "
         f"and the median estimate there is {worst['median'] / worst['exact']:.2g} of the exact "
         f"value. Of {len(rows)} cases (a batch size, a step, a layer) {int((above < alpha).sum())} "
-        f"miss it significantly more often than {tolerated:.0%}, {int((below < alpha).sum())} less."
+        f"miss it significantly more often than {100 * tolerated:g} %, "
+        f"{int((below < alpha).sum())} less."
     )
     verdict: Verdict = "not tested at this scale"
     p = None

@@ -1,6 +1,6 @@
 """Blocks of replicas merged into one variance estimate with its interval, per (init, b, step)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ import pandas as pd
 from pipeline_lib.artifacts.files import read_provenance, read_table, refuse_others
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.errors import ArtifactError
-from pipeline_lib.estimation.inference import variance_interval
-from pipeline_lib.estimation.reliability import Estimate, precise, reliability
+from pipeline_lib.estimation.certain import Certain
+from pipeline_lib.estimation.judged import judged
 from pipeline_lib.estimation.statistics import STOCHASTIC, contributions_of
 from pipeline_lib.estimation.variance import pool
 
@@ -104,17 +104,20 @@ def _refuse_missing_rows(
 
 
 def variance_table(
-    blocks: Mapping[tuple[int, int], Sequence[pd.DataFrame]], level: float
+    blocks: Mapping[tuple[int, int], Sequence[pd.DataFrame]],
+    level: float,
+    certain: Callable[[int], Certain] = lambda b: Certain(),
 ) -> pd.DataFrame:
     """Rows of the ``variance`` artefact, with confidence intervals at ``level``.
 
     Blocks are merged by pooled within-block variance. A step that any replica did not reach has
     missing numbers; empty blocks (b above the number of examples) leave no row. Where the runs tell
     nothing of the error it is missing, and so is the interval: with one degree of freedom, and if
-    all runs deviate from their mean by the same length, as those that take two values may.
+    the contributions of all runs are equal (`judged`) without theory saying so: ``certain`` gives
+    what it says of each batch size, by default that the first step is taken with the same weights.
     """
     parts = [
-        _merged(init, b, frames, level)
+        _merged(init, b, frames, level, certain(b))
         for (init, b), frames in sorted(blocks.items())
         if not all(frame.empty for frame in frames)
     ]
@@ -151,34 +154,24 @@ def efficiency_table(variance: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _merged(init: int, b: int, frames: Sequence[pd.DataFrame], level: float) -> pd.DataFrame:
+def _merged(
+    init: int, b: int, frames: Sequence[pd.DataFrame], level: float, certain: Certain
+) -> pd.DataFrame:
     rows = frames[0][_ROW]
     merged = pool([contributions_of(frame) for frame in frames])
     n_diverged = np.sum([frame["n_diverged"] for frame in frames], axis=0)
-    alike = (rows["estimator"] == "sample").to_numpy() & (merged.mean > 0) & (merged.m2 == 0)
-    interval = variance_interval(
-        merged.n_replicas,
-        merged.mean,
-        np.where(alike, np.nan, merged.m2),
-        merged.m3,
-        level,
-        dof=merged.dof,
-        conditional_m2=merged.conditional_m2,
-    )
-    max_share, light = reliability(merged.n_replicas, merged.mean, merged.max)
-    # Short of divergence the third moments overflow first: no error bar, nothing to rely on.
-    enough = precise(Estimate(merged.mean, interval.std_error, merged.dof))
+    one = judged(merged, level, certain.rows(rows))
     table = rows.assign(
         init=init,
         b=b,
         variance=merged.mean,
-        std_error=interval.std_error,
-        ci_low=interval.low,
-        ci_high=interval.high,
+        std_error=one.interval.std_error,
+        ci_low=one.interval.low,
+        ci_high=one.interval.high,
         n_runs=merged.n_replicas,
         dof=merged.dof,
-        max_share=max_share,
-        reliable=light & enough,
+        max_share=one.max_share,
+        reliable=one.reliable,
         n_diverged=n_diverged,
     )
     # The Rao-Blackwell form hides the tail of the last mini-batch, the plain one is the noisier: an

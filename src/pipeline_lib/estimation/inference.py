@@ -133,7 +133,8 @@ def variance_interval(
 
     ``dof`` is n_runs − 1, one group, unless given. The skewness used is the larger of the sample's
     and of 2 SE √n/V̂, the least that the squared length of a Gaussian vector can have. m2 = 0 gives
-    low = high = mean; low is cut at 0; dof ≤ 1 gives nan throughout.
+    low = high = mean, which is right only of what theory knows (`judged.judged` decides); low is
+    cut at 0; dof ≤ 1 gives nan throughout.
 
     Where the runs have not seen the tail that carries V the interval lies below V: no function of
     the sample can mend that. `reliability` and `precise` say which estimates to rely on, and
@@ -186,8 +187,10 @@ def decreasing_p_value(first: Estimate, second: Estimate) -> FloatArray:
       The sum of squares of a Gaussian vector is about V χ²_k/k with k = 2/v, so this allows for the
       skewness of the estimates.
 
-    nan where an estimate or its error is missing. Without spread in both, or if an estimate is 0,
-    it is 0 if V̂1 > V̂2 and 1 otherwise.
+    nan where an estimate or its error is missing. An error of 0 says that the variance is known,
+    as tables have it only where theory says so (`certain`). If both are known, or one is known to
+    be 0, the p-value is 0 if V̂1 > V̂2 and 1 otherwise. An estimate of 0 with another error than 0
+    cannot be.
     """
     one, two = checked(first), checked(second)
     (mean_1, error_1, dof_1), (mean_2, error_2, dof_2) = np.broadcast_arrays(one, two)

@@ -53,9 +53,7 @@ def pooled(results: Sequence[BlockTables], sizes: Sequence[int]) -> BlockTables:
         sq_norm_of_mean=average("sq_norm_of_mean"),
         sum_sq_dev=total("sum_sq_dev"),
         conditional_variance=average("conditional_variance"),
-        conditional_m2=np.where(
-            frames[0]["estimator"] == "rao_blackwell", merged.conditional_m2, np.nan
-        ),
+        conditional_m2=np.where(frames[0]["conditional_m2"].isna(), np.nan, merged.conditional_m2),
         contribution_mean=merged.mean,
         contribution_m2=merged.m2,
         contribution_m3=merged.m3,

@@ -122,16 +122,25 @@ def decisive(estimate: Estimate) -> BoolArray:
     return np.asarray(precise(estimate) & (relative_error_bound(estimate) ** 2 <= most), np.bool_)
 
 
+def scatter(estimate: Estimate) -> FloatArray:
+    """Squared coefficient of variation of the contributions, dof (SE/V̂)²; 0 without spread.
+
+    2 for the squared deviations of one Gaussian dimension, 2/p of p alike.
+    """
+    mean, error, dof = checked(estimate)
+    relative = np.where(error == 0, 0.0, error / np.where(mean > 0, mean, 1.0))
+    return np.asarray(relative**2 * dof)
+
+
 def runs_to_decide(estimate: Estimate) -> FloatArray:
     """About how many runs in one group make an estimate `decisive`, if its law is as it seems.
 
     The error shrinks with the root of the runs, and its bound with more of them; at least 4, and
     nan where there is no error to start from.
     """
-    mean, error, dof = checked(estimate)
-    scatter = np.where(error == 0, 0.0, error / np.where(mean > 0, mean, 1.0)) ** 2 * dof
+    scattered = scatter(estimate)
     candidates = np.unique(np.round(np.geomspace(LEAST_DOF, 1e8, 400)))
     enough = _most_decisive(candidates) * candidates / error_bound(candidates) ** 2
     enough = np.maximum.accumulate(enough)
-    index = np.minimum(np.searchsorted(enough, scatter), candidates.size - 1)
-    return np.where(np.isnan(mean), np.nan, candidates[index] + 1)
+    index = np.minimum(np.searchsorted(enough, scattered), candidates.size - 1)
+    return np.where(np.isnan(scattered), np.nan, candidates[index] + 1)

@@ -32,6 +32,13 @@ class GradientRecord:
     var(g_t | F_t) of each replica by tensor, (T, R), where a closed form exists, and
     ``conditional_mean`` how far its E[g_t | F_t] lies from the mean over replicas, squared, (T, R),
     where that is not the full gradient. F_t is all that came before step t.
+
+    The full gradient may be that of random examples only, a draw given F_t as the mini-batch is.
+    ``excess`` is then its own variance given F_t, (T, R): what its squared norm and its squared
+    deviations have too much.
+
+    ``trace`` and ``sq_gradient`` (T, R) are unbiased estimates given F_t of tr Sigma(w_t), the
+    variance of one example's gradient, and of the squared norm of the full gradient.
     """
 
     steps: NDArray[np.int64]
@@ -39,6 +46,9 @@ class GradientRecord:
     finite: NDArray[np.bool_]
     conditional: Mapping[str, Floats] = field(default_factory=dict)
     conditional_mean: Mapping[str, Floats] = field(default_factory=dict)
+    excess: Mapping[str, Floats] = field(default_factory=dict)
+    trace: Mapping[str, Floats] = field(default_factory=dict)
+    sq_gradient: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def statistics_rows(
@@ -55,16 +65,26 @@ def statistics_rows(
     parts = []
     epoch = pd.array([pd.NA] * len(record.steps) if epochs is None else epochs, dtype="Int32")
     for (quantity, tensor), moments in record.moments.items():
+        # By estimator: the part of the contributions that is independent between runs, if any, and
+        # the squared deviations that make the rest.
+        estimators: dict[str, tuple[Floats | None, Floats]] = {}
+        excess = record.excess.get(tensor)
+        independent = None if excess is None or quantity != FULL else -excess
+        estimators["sample"] = independent, moments.sq_deviations
         conditional = record.conditional.get(tensor) if quantity == STOCHASTIC else None
-        estimators = {"sample": sample_contributions(moments.sq_deviations)}
         if conditional is not None:
             mean = record.conditional_mean.get(tensor)
             if mean is None:
                 mean = record.moments[FULL, tensor].sq_deviations
-            estimators["rao_blackwell"] = rao_blackwell_contributions(conditional, mean)
-        for estimator, contributions in estimators.items():
-            of_runs = conditional if estimator == "rao_blackwell" else None
+            own = conditional if excess is None else conditional - excess
+            estimators["rao_blackwell"] = own, mean
+        for estimator, (of_runs, deviations) in estimators.items():
+            if of_runs is None:
+                contributions = sample_contributions(deviations)
+            else:
+                contributions = rao_blackwell_contributions(of_runs, deviations)
             summary = summarise(contributions, of_runs)
+            given = conditional if of_runs is None else of_runs
             parts.append(
                 pd.DataFrame(
                     {
@@ -79,9 +99,7 @@ def statistics_rows(
                         "mean_sq_norm": moments.mean_sq_norm,
                         "sq_norm_of_mean": moments.sq_norm_of_mean,
                         "sum_sq_dev": moments.sq_deviations.sum(axis=-1),
-                        "conditional_variance": np.nan
-                        if conditional is None
-                        else conditional.mean(axis=-1),
+                        "conditional_variance": np.nan if given is None else given.mean(axis=-1),
                         "conditional_m2": np.nan if of_runs is None else summary.conditional_m2,
                         **_columns(summary),
                     }
@@ -96,7 +114,7 @@ def statistics_rows(
 
 def contributions_of(frame: pd.DataFrame) -> Contributions:
     """The contributions that rows of the ``statistics`` artefact hold, one entry a row."""
-    plain = (frame["estimator"] == "sample").to_numpy()
+    plain = frame["conditional_m2"].isna().to_numpy()
     conditional = (
         np.where(plain, 0.0, frame[name]) for name in ("conditional_variance", "conditional_m2")
     )

@@ -9,7 +9,7 @@ from matplotlib.ticker import NullLocator
 
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
 from pipeline_lib.figures.axes import key_below, log_ticks
-from pipeline_lib.figures.numbers import number
+from pipeline_lib.figures.numbers import interval_of, number
 from pipeline_lib.figures.style import WIDTH, figure_style
 
 _TITLES = {
@@ -56,7 +56,7 @@ def draw(table: pd.DataFrame, n_runs: int, level: float) -> Figure:
         ] + [
             Line2D(
                 [], [], color=shades[k], ls="", marker="D" if k else "o", ms=4, mfc="w",
-                label=f"{tensor}, {number(n_runs)} runs, {level:.0%} interval",
+                label=f"{tensor}, {number(n_runs)} runs, {interval_of(level)}",
             )
             for k, tensor in enumerate(tensors)
         ]  # fmt: skip

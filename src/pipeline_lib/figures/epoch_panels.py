@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from pipeline_lib.estimation.metrics import TRAINING, VALIDATION
 from pipeline_lib.estimation.statistics import CLIPPED, STOCHASTIC
 from pipeline_lib.figures.axes import key_below, log_ticks, percent_ticks
+from pipeline_lib.figures.gradient_variance import AVERAGED
 from pipeline_lib.figures.intervals import Intervals, lost_runs, unbroken_sizes
 from pipeline_lib.figures.style import WIDTH, colours, figure_style
 
@@ -25,12 +26,14 @@ _LINE = 1.1  # points
 def variance_panels(table: pd.DataFrame, init: int = 0) -> dict[str, pd.DataFrame]:
     """Panels of Figure 5a from the artefact epoch_variance: before and after clipping, if any.
 
-    The artefact counts epochs from 0, the figure from 1.
+    The artefact counts epochs from 0, the figure from 1. Before clipping, the variance is the one
+    averaged over mini-batches if there is one; what is clipped has no such estimate.
     """
     chosen = table[(table["init"] == init) & (table["tensor"] == "all")]
-    chosen = chosen[chosen["estimator"] == "sample"].rename(columns={"variance": "mean"})
-    chosen = chosen.assign(epoch=chosen["epoch"] + 1)
+    chosen = chosen.rename(columns={"variance": "mean"}).assign(epoch=chosen["epoch"] + 1)
     raw, clipped = (chosen[chosen["quantity"] == quantity] for quantity in (STOCHASTIC, CLIPPED))
+    averaged = raw["estimator"] == AVERAGED
+    raw = raw[averaged] if averaged.any() else raw
     if clipped.empty:
         return {"gradient": raw}
     return {"gradient before clipping": raw, "gradient after clipping": clipped}

@@ -11,7 +11,7 @@ from scipy import special  # scipy.stats takes a second to import
 
 from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 from pipeline_lib.figures.axes import key_below, log_ticks
-from pipeline_lib.figures.numbers import percent
+from pipeline_lib.figures.numbers import interval_of, percent
 from pipeline_lib.figures.style import SMALL, WIDTH, Colour, colours, figure_style
 
 _GREY = (0.45, 0.45, 0.45)
@@ -33,18 +33,20 @@ def draw(
     data it is. The left side shows the ``sample`` estimates. The right side shows, for the fits to
     either estimator, ``|fitted / exact - 1|`` at whole batch sizes as points and the half-width of
     its interval as a line: the interval holds the exact value where the point is below the line.
+    Its quantile is Student's t, at the fewest degrees of freedom that an error of the fitted
+    estimates has.
     """
     as_in_paper = (curves["basis"] == "inverse_b") & curves["constant"]
     fitted = curves[as_in_paper & (curves["init"] == init)]
     steps = sorted(fitted["step"].unique().tolist())
     shades = colours(steps)
     truth = theory[(theory["quantity"] == STOCHASTIC) & (theory["init"] == init)]
-    points = variance[
+    estimates = variance[
         (variance["quantity"] == STOCHASTIC)
         & (variance["tensor"] == ALL)
-        & (variance["estimator"] == "sample")
         & (variance["init"] == init)
     ]
+    points = estimates[estimates["estimator"] == "sample"]
     with figure_style():
         figure = plt.figure(figsize=(WIDTH, 4.8))
         grid = figure.add_gridspec(len(steps), 2)
@@ -57,14 +59,15 @@ def draw(
             curve = fitted[fitted["step"] == step]
             plain = curve[curve["estimator"] == "sample"]
             exact = truth[truth["step"] == step].set_index("b")["variance"]
-            shown = exact.loc[plain["b"].min() : plain["b"].max()]
-            left.plot(shown.index, shown, color=shades[step], lw=2.8, alpha=0.35)
+            between = exact.loc[plain["b"].min() : plain["b"].max()]
+            left.plot(between.index, between, color=shades[step], lw=2.8, alpha=0.35)
             left.plot(plain["b"], plain["fitted"], color=shades[step], ls="--", lw=0.9)
             here = points[points["step"] == step]
             left.plot(here["b"], here["variance"], "o", color=shades[step], ms=2.2)
             precise = curve[curve["estimator"] == "rao_blackwell"]
-            _draw_error(axes, precise, exact, level, _GREY)
-            _draw_error(axes, plain, exact, level, shades[step])
+            for shown, shade in ((precise, _GREY), (plain, shades[step])):
+                fitted_to = estimates.merge(shown[["step", "estimator"]].drop_duplicates())
+                _draw_error(axes, shown, exact, _quantile(fitted_to, level), shade)
             axes.text(
                 0.98, 0.94, f"t = {step}", color=shades[step], fontsize=SMALL, ha="right",
                 va="top", transform=axes.transAxes,
@@ -99,18 +102,24 @@ def _key(level: float) -> list[Artist]:
         Line2D([], [], color=dark, ls="", marker="o", ms=2.2, label="Monte Carlo"),
         Line2D([], [], color=dark, ls="--", lw=0.9, label="polynomial fitted to it"),
         Line2D([], [], color=dark, ls="", marker=".", ms=3, label="right: error of the fit"),
-        Line2D([], [], color=dark, lw=0.9, label=f"half-width of its {100 * level:g} % interval"),
+        Line2D([], [], color=dark, lw=0.9, label=f"half-width of its {interval_of(level)}"),
         Line2D([], [], color=_GREY, marker=".", ms=3, lw=0.9, label="grey: fit to Rao–Blackwell"),
     ]
 
 
+def _quantile(estimates: pd.DataFrame, level: float) -> float:
+    """By how many standard errors of the fitted curve its interval reaches to either side."""
+    dof = estimates.loc[estimates["std_error"] > 0, "dof"].min()
+    return float(special.stdtrit(dof - 1, (1 + level) / 2))
+
+
 def _draw_error(
-    axes: Axes, curve: pd.DataFrame, exact: pd.Series, level: float, shade: Colour
+    axes: Axes, curve: pd.DataFrame, exact: pd.Series, quantile: float, shade: Colour
 ) -> None:
     """Relative errors and half-widths at whole batch sizes where the exact variance is not 0."""
     at = curve[curve["b"].isin(exact.index[exact > 0])]
     truth = exact.loc[at["b"]].to_numpy()
     error = np.abs(at["fitted"] / truth - 1)
-    half_width = special.ndtri((1 + level) / 2) * at["std_error"] / truth
+    half_width = quantile * at["std_error"] / truth
     axes.plot(at["b"], half_width, color=shade, lw=0.9)
     axes.plot(at["b"], error, ".", color=shade, ms=2)

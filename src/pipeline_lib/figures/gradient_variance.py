@@ -18,6 +18,7 @@ from pipeline_lib.figures.intervals import Intervals, lost_runs, unbroken_sizes
 from pipeline_lib.figures.style import WIDTH, Colour, colours, figure_style
 
 _LINE = 1.1  # points
+AVERAGED = "rao_blackwell"
 
 
 def draw(
@@ -41,7 +42,7 @@ def draw(
     if tensor not in set(variance["tensor"]):
         known = ", ".join(sorted(variance["tensor"].unique()))
         raise ConfigError(f"figure: {tensor!r} is no tensor; allowed: {known}")
-    estimates = sample_estimates(variance, tensor)
+    estimates = estimates_of(variance, tensor)
     estimates = estimates[estimates["init"] == init]
     sizes = sorted(estimates["b"].unique().tolist())
     shades = colours(sizes)
@@ -56,7 +57,7 @@ def draw(
             starts[b] = here["variance"].iloc[0]
         exact = _draw_exact(axes, theory, estimates, shades, init)
         set_iteration_axes(axes)
-        key = Line2D([], [], color="0.3", lw=_LINE, label="variance over runs")
+        key = Line2D([], [], color="0.3", lw=_LINE, label=name_of(estimates))
         lines = [note, *intervals.notes(), *lost_runs(estimates, "step")]
         key_below(figure, [key, *intervals.key(), *exact], lines)
         label_starts(axes, starts, shades)
@@ -87,14 +88,29 @@ def _draw_exact(
     return [Line2D([], [], color="0.1" if everywhere else "0.3", label="exact", **style)]
 
 
-def sample_estimates(variance: pd.DataFrame, tensor: str = ALL) -> pd.DataFrame:
-    """The ``sample`` estimates of a tensor's stochastic gradient that are not 0, by step.
+def whole_gradient(variance: pd.DataFrame) -> pd.DataFrame:
+    """`estimates_of` all layers together."""
+    return estimates_of(variance, ALL)
 
-    With every example in the batch there is no variance, which has no place on these axes.
+
+def estimates_of(variance: pd.DataFrame, tensor: str) -> pd.DataFrame:
+    """The estimates of a tensor's stochastic gradient that are not 0, by step.
+
+    Those averaged over the mini-batches that could have been drawn where there are any, else those
+    over the runs alone, as in the paper. With every example in the batch there is no variance,
+    which has no place on these axes.
     """
-    keep = (variance["quantity"] == STOCHASTIC) & (variance["tensor"] == tensor)
-    keep &= (variance["estimator"] == "sample") & (variance["variance"] != 0)
-    return variance[keep].sort_values("step")
+    whole = variance[(variance["quantity"] == STOCHASTIC) & (variance["tensor"] == tensor)]
+    averaged = whole["estimator"] == AVERAGED
+    chosen = whole[averaged] if averaged.any() else whole
+    return chosen[chosen["variance"] != 0].sort_values("step")
+
+
+def name_of(estimates: pd.DataFrame) -> str:
+    """What the curves of `whole_gradient` are, in words."""
+    if (estimates["estimator"] == AVERAGED).any():
+        return "variance over runs and the mini-batches that they could have drawn"
+    return "variance over runs"
 
 
 def set_iteration_axes(axes: Axes) -> None:

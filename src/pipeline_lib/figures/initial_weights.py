@@ -9,8 +9,8 @@ from matplotlib.patches import Patch
 from pipeline_lib.figures.axes import key_below
 from pipeline_lib.figures.gradient_variance import (
     label_starts,
-    sample_estimates,
     set_iteration_axes,
+    whole_gradient,
 )
 from pipeline_lib.figures.intervals import band, lost_runs, unbroken_sizes
 from pipeline_lib.figures.style import WIDTH, colours, figure_style
@@ -24,7 +24,7 @@ def draw(variance: pd.DataFrame, note: str = "") -> Figure:
     runs also the error of each estimate: it is no confidence band. A batch size
     at which runs diverged has no curve but a note.
     """
-    estimates = sample_estimates(variance)
+    estimates = whole_gradient(variance)
     sizes = sorted(estimates["b"].unique().tolist())
     shades = colours(sizes)
     with figure_style():

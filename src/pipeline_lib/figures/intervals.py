@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline_lib.figures.numbers import number
+from pipeline_lib.figures.numbers import interval_of, number
 from pipeline_lib.figures.style import Colour
 
 
@@ -35,7 +35,7 @@ class Intervals:
     """
 
     def __init__(self, level: float, estimate: str, least_dof: int) -> None:
-        self.label = f"{100 * level:g} % interval"
+        self.label = interval_of(level)
         self._estimate = estimate
         self._least_dof = least_dof
         self._drawn: list[_Drawn] = []

@@ -37,6 +37,11 @@ def percent(share: float) -> str:
     return f"{number(float(100 * share))} %"
 
 
+def interval_of(level: float) -> str:
+    """An interval by its confidence level, which is never rounded to 100 %: 99.9 % interval."""
+    return f"{100 * level:.12g} % interval"
+
+
 def scale_note(numbers: Mapping[str, tuple[int, int]]) -> str:
     """Numbers of things, such as runs: each here and in the paper, which is named if it differs."""
     parts = []

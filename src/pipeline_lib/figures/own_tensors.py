@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 from pipeline_lib.figures.axes import key_below, log_ticks
-from pipeline_lib.figures.gradient_variance import sample_estimates
+from pipeline_lib.figures.gradient_variance import estimates_of
 from pipeline_lib.figures.intervals import Intervals, lost_runs, unbroken_sizes
 from pipeline_lib.figures.style import WIDTH, colours, figure_style
 
@@ -40,7 +40,7 @@ def draw(variance: pd.DataFrame, level: float, note: str = "", init: int = 0) ->
             n_rows, n_columns, figsize=(WIDTH, 0.6 + 1.6 * n_rows), sharex=True, squeeze=False
         )
         for axes, name in zip(grid.flat, names, strict=False):
-            estimates = sample_estimates(variance, name)
+            estimates = estimates_of(variance, name)
             for b in sizes:
                 here = estimates[estimates["b"] == b]
                 intervals.band(axes, here["step"] + 1, here, shades[b], _LINE)

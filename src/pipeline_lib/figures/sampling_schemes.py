@@ -7,10 +7,12 @@ from matplotlib.figure import Figure
 
 from pipeline_lib.figures.axes import log_ticks
 from pipeline_lib.figures.equal_epochs import SCHEME_LOOKS, scheme_key
-from pipeline_lib.figures.intervals import band
+from pipeline_lib.figures.intervals import Intervals, band
+from pipeline_lib.figures.numbers import interval_of
 from pipeline_lib.figures.style import WIDTH, figure_style
 
 _REFERENCE = "fresh"
+_LINE = 1.0  # points
 _COLUMNS = ["variance", "ci_low", "ci_high"]
 
 
@@ -18,10 +20,12 @@ def draw(table: pd.DataFrame, n_rows: int, n_runs: int, level: float) -> Figure:
     """Above, var(g_t | F_0) of every scheme; below, as a share of the one the theorems assume.
 
     ``table`` is the artefact sampling_schemes of a data set of ``n_rows``; a column for each batch
-    size. Exact curves have no band, estimates the ``rao_blackwell`` one and its interval.
+    size. Exact curves have no band, estimates the ``rao_blackwell`` one and its interval. Where an
+    interval is missing the band has a gap, and a note says where and how many.
     """
     rows = table[table["estimator"].isin(["exact", "rao_blackwell"])]
     sizes = sorted(rows["b"].unique().tolist())
+    intervals = Intervals(level, "variance", least_dof=2)
     with figure_style():
         figure, grid = plt.subplots(
             2, len(sizes), figsize=(WIDTH, 4.6), sharex=True, sharey="row", squeeze=False
@@ -33,6 +37,8 @@ def draw(table: pd.DataFrame, n_rows: int, n_runs: int, level: float) -> Figure:
                 curve = here.loc[scheme, _COLUMNS]
                 _draw_curve(above, scheme, curve)
                 _draw_curve(below, scheme, curve.div(reference, axis=0))
+            estimated = here[here["estimator"] != "exact"]
+            intervals.count(above, estimated.assign(b=b, n_runs=n_runs), _LINE)
             per_epoch = -(-n_rows // b)
             for axes in (above, below):
                 ends = range(per_epoch, int(reference.index.max()) + 1, per_epoch)
@@ -44,13 +50,14 @@ def draw(table: pd.DataFrame, n_rows: int, n_runs: int, level: float) -> Figure:
             log_ticks(above.yaxis)
         grid[0, 0].set_ylabel("variance of the gradient")
         grid[1, 0].set_ylabel("as a share of afresh,\nwithout replacement")
-        said = f"afresh: exact; epochs: {n_runs:,} runs, {level:.0%} intervals"
-        scheme_key(figure, [said], markers=False)
+        said = f"afresh: exact; epochs: {n_runs:,} runs, {interval_of(level)}s"
+        figure.canvas.draw()  # what hides an interval is seen in pixels
+        scheme_key(figure, ["\n".join([said, *intervals.notes()])], markers=False)
     return figure
 
 
 def _draw_curve(axes: Axes, scheme: str, curve: pd.DataFrame) -> None:
     look = SCHEME_LOOKS[scheme]
-    axes.plot(curve.index, curve["variance"], color=look.colour, ls=look.line, lw=1.0)
-    if curve["ci_low"].notna().all():
+    axes.plot(curve.index, curve["variance"], color=look.colour, ls=look.line, lw=_LINE)
+    if curve["ci_low"].notna().any():
         band(axes, curve.index, curve["ci_low"], curve["ci_high"], look.colour)

@@ -113,9 +113,11 @@ def efficiency_page(frames: Mapping[str, pd.DataFrame], footer: str = "") -> str
             rows.append(Row((Cell(name), Cell(first["tensor"]), _count(first["b"]), *cells)))
     return table_page(
         "What one run is worth when the last mini-batch is integrated out",
-        "The Rao-Blackwell estimate replaces the noise of the last mini-batch by its closed form "
-        "given the weights. By the squared ratio of standard errors, one run of it is worth this "
-        "many plain runs: median, smallest and largest over the iterations.",
+        "The Rao-Blackwell estimate replaces the noise of the last mini-batch by its average over "
+        "all that could have been drawn, given the weights: in closed form for linear networks, "
+        "from gradients of single examples for others. By the squared ratio of standard errors, "
+        "one run of it is worth this many plain runs: median, smallest and largest over the "
+        "iterations.",
         columns,
         rows,
         footer=footer,

@@ -53,7 +53,7 @@ class EpochSampler:
         self.stream = stream
         self.sampling = sampling
         self.steps_per_epoch = steps_per_epoch(n, batch_size, last_batch)
-        one_more = self.steps_per_epoch > n // batch_size
+        one_more = self.steps_per_epoch * batch_size > n
         self.short_last = one_more and sampling in IN_EPOCHS
 
     @property
@@ -64,10 +64,20 @@ class EpochSampler:
             sizes[-1] = self.n % self.batch_size
         return sizes
 
-    def recorded_steps(self, epochs: int, per_decade: int | Literal["every"]) -> Integers:
-        """`recorded_steps` of a training of so many epochs."""
-        n_steps = epochs * self.steps_per_epoch
-        return recorded_steps(n_steps, per_decade, self.steps_per_epoch, self.short_last)
+    def recorded_steps(
+        self, epochs: int, per_decade: int | Literal["every"], averaged: bool = False
+    ) -> Integers:
+        """`recorded_steps` of a training of so many epochs.
+
+        If variances are ``averaged`` over what mini-batches could have been drawn, those that end
+        an epoch are left out too: there fewer than two of them are left to draw from.
+        """
+        n_steps, ends = epochs * self.steps_per_epoch, int(self.short_last)
+        if averaged and self.sampling == "epochs":
+            longer = self.steps_per_epoch - self.n // self.batch_size + 1
+            # Where an epoch is a single mini-batch, that is all there is to record.
+            ends = longer if longer < self.steps_per_epoch else ends
+        return recorded_steps(n_steps, per_decade, self.steps_per_epoch, ends)
 
     def order(self, epoch: int) -> Integers:
         """What each replica draws in ``epoch``, one mini-batch after the other.
@@ -87,6 +97,31 @@ class EpochSampler:
         drawn = [self._afresh(self._generator(epoch, replica), shape) for replica in self.replicas]
         return np.stack(drawn).reshape(len(self.replicas), -1)
 
+    def examples_left(self, place: int) -> int:
+        """m, the examples that the mini-batch at ``place`` of an epoch is drawn from."""
+        return self.n - place * self.batch_size if self.sampling in IN_EPOCHS else self.n
+
+    def drawn_from(self, epoch: int, place: int, order: Integers, most: int) -> Integers:
+        """At most ``most`` of the examples that a mini-batch is drawn from, uniform subsets (R, M).
+
+        Given all that came before, the mini-batch at ``place`` of ``epoch`` is a uniform subset of
+        `examples_left`, in epochs of those not visited yet; with replacement each of its draws is
+        uniform among them. ``order`` is that of the epoch.
+
+        Raises ValueError if they are shuffled once: then later epochs draw nothing.
+        """
+        if self.sampling == "shuffled_once":
+            raise ValueError("mini-batches of examples shuffled once are no draws given the past")
+        if self.sampling == "epochs":
+            start = place * self.batch_size
+            # What is left of a uniform order is one, so its beginning is a uniform subset.
+            return order[:, start : start + most]
+        if most >= self.n:
+            return np.tile(np.arange(self.n), (len(self.replicas), 1))
+        generators = (self._generator(epoch, replica, place) for replica in self.replicas)
+        drawn = [one.choice(self.n, most, replace=False, shuffle=False) for one in generators]
+        return np.stack(drawn).astype(np.int64)
+
     def _afresh(self, generator: np.random.Generator, shape: tuple[int, int]) -> Integers:
         """Mini-batches of one replica, (steps, b)."""
         if self.sampling == "with_replacement":
@@ -100,8 +135,8 @@ class EpochSampler:
         )
         return np.stack(list(subsets)).astype(np.int64)
 
-    def _generator(self, epoch: int, replica: int) -> np.random.Generator:
-        key = (*self.stream.spawn_key, replica, epoch)
+    def _generator(self, epoch: int, replica: int, *place: int) -> np.random.Generator:
+        key = (*self.stream.spawn_key, replica, epoch, *place)
         child = np.random.SeedSequence(
             self.stream.entropy, spawn_key=key, pool_size=self.stream.pool_size
         )
@@ -109,21 +144,21 @@ class EpochSampler:
 
 
 def steps_per_epoch(n: int, batch_size: int, last_batch: LastBatch) -> int:
-    """Mini-batches of an epoch of ``n`` examples, however they are drawn."""
+    """Mini-batches of an epoch of n examples; for ``keep`` one for the rest too."""
     full, rest = divmod(n, batch_size)
     return full + (rest > 0 and last_batch == "keep")
 
 
 def recorded_steps(
-    n_steps: int, per_decade: int | Literal["every"], steps_per_epoch: int, short_last: bool
+    n_steps: int, per_decade: int | Literal["every"], steps_per_epoch: int, left_out: int
 ) -> Integers:
     """Which of the steps 0, ..., n_steps - 1 to record: ``every``, or so many a decade.
 
     The grid is ``round(10^(k / per_decade)) - 1`` for k = 0, 1, ..., each step once: the same for
     every batch size, whatever the number of steps, so that variances can be compared step by step.
-    The variance at a short last mini-batch is that of another batch size, so such a step (the last
-    of an epoch, if ``short_last``) is left out. Raises ValueError if there is no step to record or
-    ``per_decade`` is below 1.
+    The last ``left_out`` steps of each epoch are not recorded: 1 where the last mini-batch is
+    short, since its variance is that of another batch size. Raises ValueError if there is no step
+    to record or ``per_decade`` is below 1.
     """
     if n_steps < 1 or (per_decade != "every" and per_decade < 1):
         raise ValueError(f"nothing to record: {n_steps} steps, {per_decade!r} a decade")
@@ -133,8 +168,7 @@ def recorded_steps(
         last = math.ceil(per_decade * math.log10(n_steps))
         steps = np.unique(np.rint(10 ** (np.arange(last + 1) / per_decade))).astype(np.int64) - 1
         steps = steps[steps < n_steps]
-    if short_last:
-        steps = steps[steps % steps_per_epoch != steps_per_epoch - 1]
+    steps = steps[steps % steps_per_epoch < steps_per_epoch - left_out]
     if len(steps) == 0:
         raise ValueError("nothing to record: every step is the short last one of its epoch")
     return steps

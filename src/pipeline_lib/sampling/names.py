@@ -11,3 +11,5 @@ FINITE: tuple[Sampling, ...] = ("epochs", "shuffled_once", "fresh", "with_replac
 """Those from a finite set of examples."""
 IN_EPOCHS: tuple[Sampling, ...] = ("epochs", "shuffled_once")
 """Those that visit each example once in an epoch."""
+DRAWN_GIVEN_PAST: tuple[Sampling, ...] = ("epochs", "fresh", "with_replacement")
+"""Those of a finite set whose every mini-batch is a random draw, whatever came before."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from pipeline_lib.errors import ConfigError
 
 if TYPE_CHECKING:  # the kinds of models count with what is below
-    from pipeline_lib.study.experiment import Experiment
+    from pipeline_lib.sampling.epochs import EpochSampler
+    from pipeline_lib.study.experiment import EpochExperiment, Experiment
 
 # Operations for each number of a recorded gradient: two passes of moments, the check, the update.
 STATISTICS = 10
@@ -83,6 +84,16 @@ def saved_table_bytes(kind: str, rows: int) -> int:
     """Bytes of the same in a checkpoint."""
     empty, row = _SAVED_TABLES[kind]
     return empty + rows * row
+
+
+def recorded_and_averaged(
+    experiment: "EpochExperiment", sampler: "EpochSampler"
+) -> tuple[int, int]:
+    """How many steps are recorded, and over how many examples a replica averages at them in all."""
+    most = experiment.averaged_examples(sampler.batch_size, sampler.n)
+    steps = sampler.recorded_steps(experiment.epochs, experiment.recorded_steps, most > 0)
+    left = (sampler.examples_left(int(step) % sampler.steps_per_epoch) for step in steps)
+    return len(steps), sum(min(most, m) for m in left)
 
 
 def block_cost(experiment: "Experiment", b: int, threads: int = 1) -> BlockCost | None:

@@ -12,11 +12,17 @@ from pydantic import Field, InstanceOf
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.imports import source_files
 from pipeline_lib.sampling.epochs import steps_per_epoch
-from pipeline_lib.sampling.names import FINITE, Sampling
+from pipeline_lib.sampling.names import DRAWN_GIVEN_PAST, FINITE, Sampling
 from pipeline_lib.study.model import Model
 from pipeline_lib.study.optimizers import PLAIN_SGD, AnyOptimizer, Sgd
 from pipeline_lib.study.section import AtLeastTwo, BatchSizes, Count, Name, section
-from pipeline_lib.study.settings import Clipping, InitialWeights, LearningRate, Polynomial
+from pipeline_lib.study.settings import (
+    Clipping,
+    InitialWeights,
+    LearningRate,
+    Polynomial,
+    RaoBlackwell,
+)
 
 MOST_STEPS = 10_000_000
 MOST_BLOCKS = 100_000
@@ -126,10 +132,18 @@ class EpochExperiment(Experiment):
     afresh none is short, and this decides whether there is one for the rest."""
     recorded_steps: Count | Literal["every"]
     """Steps that are recorded in each decade of iterations, or `every`."""
-    evaluate_every: Count
-    """Epochs from one evaluation of losses and errors to the next."""
-    distorted_every: Count | None = None
-    """Epochs from one evaluation of the distorted images to the next."""
+    evaluate_every: Count | Literal["never"]
+    """Epochs from one evaluation of losses and errors to the next, or `never`."""
+    distorted_every: Count | Literal["never"] | None = None
+    """Epochs from one evaluation of the distorted images to the next, or `never`."""
+    rao_blackwell: RaoBlackwell | None = None
+
+    def averaged_examples(self, batch_size: int, n: int) -> int:
+        """Over how many of n examples the variance is averaged at recorded steps, at most."""
+        if self.rao_blackwell is None:
+            return 0
+        most = self.rao_blackwell.most(batch_size)
+        return n if most is None else min(most, n)
 
     def steps(self, n: int, batch_size: int) -> int:
         """Steps of a run that is trained on ``n`` examples."""
@@ -138,8 +152,10 @@ class EpochExperiment(Experiment):
     def evaluated_epochs(self) -> dict[str, list[int]]:
         """By split, after how many epochs it is evaluated; the last epoch is always there."""
 
-        def every(step: int) -> list[int]:
-            return sorted({*range(0, self.epochs + 1, step), self.epochs})
+        def every(step: int | Literal["never"]) -> list[int]:
+            return (
+                [] if step == "never" else sorted({*range(0, self.epochs + 1, step), self.epochs})
+            )
 
         both = every(self.evaluate_every)
         if self.distorted_every is None:
@@ -234,6 +250,8 @@ def check_experiment(where: str, experiment: Experiment) -> None:
         )
     if isinstance(experiment, IterationExperiment) and experiment.polynomial is not None:
         _check_polynomial(where, experiment, experiment.polynomial)
+    if isinstance(experiment, EpochExperiment):
+        _check_averaged(where, experiment)
     model.check(where, experiment)
 
 
@@ -313,11 +331,34 @@ def _check_polynomial(where: str, experiment: IterationExperiment, fit: Polynomi
             f"{where}.polynomial.steps: {last} is not a recorded step; "
             f"allowed: 0 to iterations - 1 = {experiment.iterations - 1}"
         )
+    if experiment.runs - len(experiment.blocks) < 2:  # degrees of freedom, see `inference`
+        raise ConfigError(
+            f"{where}.runs: {experiment.runs} have no standard error, by which a fit weighs its "
+            "points; allowed: at least 3 with polynomial"
+        )
     needed = fit.degree + 2
     if len(experiment.batch_sizes) < needed:
         raise ConfigError(
             f"{where}.polynomial.degree: {fit.degree} needs at least {needed} "
             f"batch sizes to fit and to judge the fit, got {len(experiment.batch_sizes)}"
+        )
+
+
+def _check_averaged(where: str, experiment: EpochExperiment) -> None:
+    """ConfigError if mini-batches are no draws, or larger than the examples averaged over."""
+    averaged, largest = experiment.rao_blackwell, experiment.batch_sizes[-1]
+    if averaged is None:
+        return
+    if experiment.sampled not in DRAWN_GIVEN_PAST:
+        raise ConfigError(
+            f"{where}.rao_blackwell: sampling {experiment.sampled} draws no mini-batch after its "
+            f"first epoch; allowed with: {', '.join(DRAWN_GIVEN_PAST)}"
+        )
+    most = averaged.most(largest)
+    if most is not None and most < largest:
+        raise ConfigError(
+            f"{where}.rao_blackwell.examples: {most} is below the largest batch size; "
+            f"allowed: all, or at least {largest}"
         )
 
 

@@ -76,6 +76,8 @@ class Model(ABC):
     """Whether gradients can be clipped."""
     exact: ClassVar[str] = ""
     """In words, which experiments have exact values of the variance; empty where none has."""
+    only_batches_random: ClassVar[bool] = False
+    """Whether nothing in training is random but the mini-batches; dropout is."""
     needs_scale: ClassVar[bool] = True
     """Whether `initial_weights.scale` must be there; if not, it must not."""
     may_have: ClassVar[tuple[str, ...]] = ()

@@ -1,13 +1,15 @@
 """The sections of the configuration that are the same for every kind of model."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.imports import REFERENCE, load_object, one_line
@@ -143,6 +145,13 @@ class LearningRate:
             ]
         return np.array(rising + falling)
 
+    def starts_at_zero(self, iterations: int) -> bool:
+        """Whether the first of ``iterations`` rates, and no other at first, is 0: a warm-up's.
+
+        A function of the user's own is not called, and said not to start so.
+        """
+        return self.warmup_steps("config: learning_rate.warmup", iterations) > 0
+
     def warmup_steps(self, where: str, iterations: int) -> int:
         """How many of ``iterations`` steps are warm-up.
 
@@ -199,9 +208,53 @@ class Clipping:
     """Whose norm that is: that of each parameter tensor's gradient by itself, or of the whole."""
 
 
+_EXAMPLES = r"^(all|([2-9]|[1-9][0-9]+) b)$"
+
+
+def _number_of_examples(text: str) -> str:
+    if not re.fullmatch(_EXAMPLES, text):
+        raise PydanticCustomError(
+            "told",
+            ": '{text}' is not allowed; allowed: a number of at least 2, all, or mini-batches, "
+            "such as 16 b",
+            {"text": text},
+        )
+    return text
+
+
+@section
+class RaoBlackwell:
+    """A second estimate of the variance of the stochastic gradient, from fewer runs.
+
+    At each recorded step the gradients of single examples tell the variance over all mini-batches
+    that could have been drawn there. Of the runs only the variance of their expected gradients is
+    left to estimate."""
+
+    examples: (
+        AtLeastTwo
+        | Annotated[
+            Text,
+            Field(json_schema_extra={"pattern": _EXAMPLES}),
+            AfterValidator(_number_of_examples),
+        ]
+    )
+    """How many of the examples that a mini-batch is drawn from are used, at random: a number,
+    `all`, or so many mini-batches, as `16 b`. The estimate is unbiased for any number, more
+    precise the more they are, and takes about as long as training on them once."""
+
+    def most(self, batch_size: int) -> int | None:
+        """Examples that are used at a batch size, if so many are left; None if it is all."""
+        if self.examples == "all":
+            return None
+        if isinstance(self.examples, int):
+            return self.examples
+        return batch_size * int(self.examples.removesuffix(" b"))
+
+
 @section
 class Polynomial:
-    """Polynomials in 1/b and in c_b that are fitted to the variance (Section 4.2)."""
+    """Polynomials in 1/b and in c_b that are fitted to the variance (Section 4.2) of 3 or more
+    runs."""
 
     steps: Annotated[tuple[NotNegative, ...], UNIQUE, EachOnce, InOrder]
     """Steps at which the variance is fitted."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline_lib.estimation.inference import variance_interval
+from pipeline_lib.estimation.judged import judged
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
 from pipeline_lib.estimation.variance import (
     Contributions,
@@ -42,7 +42,7 @@ def counterexample_table(
     for b in simulated:
         found = simulate_first_step(b, n_runs, seed)
         for (quantity, tensor), one in found.items():
-            interval = variance_interval(one.n_replicas, one.mean, one.m2, one.m3, level)
+            interval = judged(one, level).interval
             estimates[b, quantity, tensor] = (
                 float(one.mean),
                 float(interval.std_error),
@@ -81,9 +81,10 @@ def simulate_first_step(
         full = population_gradients(moved_1, moved_2, target)
         for k, (conditional, gradient) in enumerate(zip(own, full, strict=True), start=1):
             spread = vector_moments(gradient.reshape(size, -1)).sq_deviations
-            for quantity, values in (
-                (STOCHASTIC, rao_blackwell_contributions(conditional, spread)),
-                (FULL, sample_contributions(spread)),
+            better = rao_blackwell_contributions(conditional, spread)
+            for quantity, moments in (
+                (STOCHASTIC, summarise(better, conditional)),
+                (FULL, summarise(sample_contributions(spread))),
             ):
-                blocks.setdefault((quantity, f"W{k}"), []).append(summarise(values))
+                blocks.setdefault((quantity, f"W{k}"), []).append(moments)
     return {key: pool(parts) for key, parts in blocks.items()}

@@ -165,17 +165,20 @@ def gradients(
         yield population, stochastic
 
 
-def contributions(population: Floats, stochastic: Floats, batch_size: int) -> dict[str, Floats]:
-    """Contributions (2, ..., R) of both estimators of `var(g_t | F_0)` (see `variance`).
+def conditional_variance(population: Floats, batch_size: int) -> Floats:
+    """`var(g_t | F_t) = G² var(s) = (2/b) G²`, in the shape of the population gradients G."""
+    return np.asarray(2 / batch_size * population * population)
 
-    Given the weights, `var(g_t | F_t) = G² var(s) = (2/b) G²`.
-    """
+
+def contributions(population: Floats, stochastic: Floats, batch_size: int) -> dict[str, Floats]:
+    """Contributions (2, ..., R) of both estimators of `var(g_t | F_0)` (see `variance`)."""
     deviations = vector_moments(stochastic[..., None]).sq_deviations
     full_deviations = vector_moments(population[..., None]).sq_deviations
-    conditional = (2 / batch_size) * population * population
     return {
         "sample": sample_contributions(deviations),
-        "rao_blackwell": rao_blackwell_contributions(conditional, full_deviations),
+        "rao_blackwell": rao_blackwell_contributions(
+            conditional_variance(population, batch_size), full_deviations
+        ),
     }
 
 
@@ -195,9 +198,12 @@ def _simulate(
         with np.errstate(over="ignore", invalid="ignore"):
             lost = ~np.isfinite(stochastic * stochastic).all(axis=0)
             estimates = {}
+            conditional = conditional_variance(population, batch_size)
+            conditional[:, lost.any(axis=-1)] = np.nan
+            parts = {"rao_blackwell": conditional}
             for name, values in contributions(population, stochastic, batch_size).items():
                 values[:, lost.any(axis=-1)] = np.nan
-                estimates[name] = summarise(values)
+                estimates[name] = summarise(values, parts.get(name))
         result.append(StepEstimate(step, estimates, int(lost.sum())))
     return result
 

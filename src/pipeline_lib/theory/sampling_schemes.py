@@ -70,7 +70,7 @@ def estimate_in_epochs(
     for g, conditional, mean in _steps(problem, learning_rates, batch_size, scheme, n_runs, rng):
         plain.append(summarise(sample_contributions(vector_moments(g).sq_deviations)))
         spread = vector_moments(mean).sq_deviations
-        better.append(summarise(rao_blackwell_contributions(conditional, spread)))
+        better.append(summarise(rao_blackwell_contributions(conditional, spread), conditional))
     return SchemeEstimates(_stacked(plain), _stacked(better))
 
 

@@ -8,8 +8,7 @@ import pandas as pd
 from flint import fmpq_poly
 from numpy.typing import NDArray
 
-from pipeline_lib.estimation.inference import Interval, variance_interval
-from pipeline_lib.estimation.reliability import Estimate, precise, reliability
+from pipeline_lib.estimation.judged import Judged, judged
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
 from pipeline_lib.estimation.variance import Contributions
 from pipeline_lib.theory.batch_polynomial import (
@@ -107,9 +106,9 @@ def heavy_tails_table(
             for one in estimate(training, b, n_runs, seed):
                 for name, moments in one.estimates.items():
                     exact = truth[b, one.step]
-                    interval = _interval(moments, level)
+                    found = _judged(moments, level, one.step, name)
+                    interval = found.interval
                     below, above = _misses(interval.low, interval.high, exact)
-                    share, reliable = _reliability(moments, interval)
                     parts.append(
                         pd.DataFrame(
                             {
@@ -122,8 +121,8 @@ def heavy_tails_table(
                                 "std_error": interval.std_error,
                                 "ci_low": interval.low,
                                 "ci_high": interval.high,
-                                "max_share": share,
-                                "reliable": reliable,
+                                "max_share": found.max_share,
+                                "reliable": found.reliable,
                                 "n_diverged": one.n_diverged,
                                 "exact": exact,
                                 "covered": ~below & ~above & np.isfinite(interval.high),
@@ -155,9 +154,9 @@ def repeats_table(
         for one in repeat_estimates(training, b, n_runs, n_repeats, seed):
             for name, moments in one.estimates.items():
                 exact = truth[b, one.step]
-                interval = _interval(moments, level)
-                below, above = _misses(interval.low, interval.high, exact[:, None])
-                flagged = ~_reliability(moments, interval)[1]
+                found = _judged(moments, level, one.step, name)
+                below, above = _misses(found.interval.low, found.interval.high, exact[:, None])
+                flagged = ~found.reliable
                 low, median, high = np.quantile(moments.mean, [0.05, 0.5, 0.95], axis=-1)
                 n_below = below.sum(axis=-1)
                 caught = (below & flagged).sum(axis=-1) / np.maximum(n_below, 1)
@@ -207,15 +206,9 @@ def _truth(
     }
 
 
-def _interval(moments: Contributions, level: float) -> Interval:
-    n, mean, m2, m3 = moments.n_replicas, moments.mean, moments.m2, moments.m3
-    return variance_interval(n, mean, m2, m3, level, dof=moments.dof)
-
-
-def _reliability(moments: Contributions, interval: Interval) -> tuple[Floats, Bools]:
-    """The share of the largest run, and whether the estimates can be relied on."""
-    share, light = reliability(moments.n_replicas, moments.mean, moments.max)
-    return share, light & precise(Estimate(moments.mean, interval.std_error, moments.dof))
+def _judged(moments: Contributions, level: float, step: int, estimator: str) -> Judged:
+    """Of runs that share their weights at step 0, where the Rao–Blackwell form has no error."""
+    return judged(moments, level, certain=step == 0 and estimator == "rao_blackwell")
 
 
 def _misses(low: Floats, high: Floats, exact: Floats) -> tuple[Bools, Bools]:

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.estimation.inference import variance_interval
+from pipeline_lib.estimation.certain import Certain
+from pipeline_lib.estimation.judged import judged
+from pipeline_lib.estimation.statistics import STOCHASTIC
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.theory.epochs_exact import (
     EpochProblem,
@@ -70,7 +72,9 @@ def sampling_schemes_table(
             )
             for name in ("sample", "rao_blackwell"):
                 one = getattr(found, name)
-                interval = variance_interval(one.n_replicas, one.mean, one.m2, one.m3, runs.level)
+                rows = pd.DataFrame({"step": steps, "quantity": STOCHASTIC, "estimator": name})
+                certain = Certain(whole_batches=b >= problem.n).rows(rows)
+                interval = judged(one, runs.level, certain).interval
                 spread = (interval.std_error, interval.low, interval.high)
                 parts.append(_rows(scheme_in_epochs, b, steps, name, one.mean, spread))
     return pd.concat(parts, ignore_index=True)

@@ -13,9 +13,16 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
 from pipeline_lib.seeding import torch_seed
-from pipeline_lib.training.labelled import BatchResult, LabelledBatch
+from pipeline_lib.training.example_gradients import moments_of_examples
+from pipeline_lib.training.labelled import (
+    BatchResult,
+    ChosenBatch,
+    ExampleMoments,
+    LabelledBatch,
+)
 from pipeline_lib.training.module_stack import ModuleReplicas
 from pipeline_lib.training.objective import Loss
+from pipeline_lib.training.trees import Tree
 
 
 class DropoutReplicas(ModuleReplicas):
@@ -42,6 +49,7 @@ class DropoutReplicas(ModuleReplicas):
         vectorised: bool = False,
     ) -> None:
         super().__init__(module, loss, len(replicas), device, vectorised)
+        self._examples_vectorised = True
         self._replicas = replicas
         self._stream = stream
         self._gradients: dict[str, Tensor] = {}
@@ -73,6 +81,17 @@ class DropoutReplicas(ModuleReplicas):
             wrongs.append(wrong)
         return BatchResult(self._gradients, torch.stack(losses), torch.stack(wrongs))
 
+    def example_moments(self, step: int, examples: ChosenBatch) -> ExampleMoments:
+        """See `ExampleStack`; one replica and some examples after the other."""
+        calls = [0] * len(self._replicas)
+
+        def of_replica(r: int, x: Tree, y: Tree) -> dict[str, Tensor]:
+            calls[r] += 1
+            with self._seeded(self._replicas[r], step, calls[r]):
+                return self._example_gradients(r, x, y)
+
+        return moments_of_examples(self.parameters, examples, of_replica)
+
     def state(self) -> dict[str, Any]:
         """Nothing: every draw belongs to its replica and step."""
         return {}
@@ -87,8 +106,8 @@ class DropoutReplicas(ModuleReplicas):
         return self._loss(outputs, y), (outputs.argmax(dim=-1) != y).sum().double()
 
     @contextmanager
-    def _seeded(self, replica: int, step: int) -> Iterator[None]:
-        key = (*self._stream.spawn_key, replica, step)
+    def _seeded(self, replica: int, step: int, *call: int) -> Iterator[None]:
+        key = (*self._stream.spawn_key, replica, step, *call)
         child = np.random.SeedSequence(self._stream.entropy, spawn_key=key)
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(torch_seed(child))

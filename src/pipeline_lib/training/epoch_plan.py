@@ -71,6 +71,8 @@ class EpochPlan:
         sampling: how mini-batches are drawn, one of `pipeline_lib.sampling.names.FINITE`.
         optimizer, clipping: what becomes of a gradient; plain SGD if nothing is said.
         per_tensor: whether the gradient of each tensor is summarised, or of all together only.
+        averaged: how many of the examples that a recorded mini-batch is drawn from tell its
+            variance, at most; none if 0. The replicas are an `ExampleStack` then.
     """
 
     learning_rates: LearningRates
@@ -86,6 +88,7 @@ class EpochPlan:
     optimizer: Optimizer = PLAIN_SGD
     clipping: Clipping | None = None
     per_tensor: bool = True
+    averaged: int = 0
 
     @classmethod
     def of(cls, block: Block, n: int, chunk: int) -> Self:
@@ -97,19 +100,24 @@ class EpochPlan:
         assert isinstance(experiment, EpochExperiment)
         stream, last_batch, sampling = block.stream(), experiment.last_batch, experiment.sampled
         sampler = EpochSampler(n, b, block.n_replicas, stream, last_batch, sampling=sampling)
+        averaged = experiment.averaged_examples(b, n)
+        recorded = sampler.recorded_steps(
+            experiment.epochs, experiment.recorded_steps, averaged > 0
+        )
         return cls(
             experiment.learning_rate.values(experiment.epochs * sampler.steps_per_epoch),
             b,
             experiment.epochs,
             block.n_replicas,
             stream,
-            sampler.recorded_steps(experiment.epochs, experiment.recorded_steps),
+            recorded,
             experiment.evaluated_epochs(),
             last_batch,
             chunk,
             sampling,
             experiment.optimizer,
             experiment.clipping,
+            averaged=averaged,
         )
 
     def rate(self, step: int) -> float:

@@ -13,8 +13,7 @@ from torch import Tensor
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.estimation.statistics import Summary, Tables
 from pipeline_lib.training.gradient_records import finite_replicas
-from pipeline_lib.training.loop import Report, gather_record
-from pipeline_lib.training.replica_moments import Moments
+from pipeline_lib.training.report import Report, gather_record
 
 # Numbers of this many recorded steps stay on the device before it is waited for.
 _STEPS_PER_RECORD = 64
@@ -33,14 +32,14 @@ class EpochRecord:
         self._reports: list[Report] = []
         self._finite: list[Tensor] = []
 
-    def add(self, step: int, moments: Moments, parameters: Mapping[str, Tensor]) -> None:
-        """Note the moments of the gradients at ``step``; to be called before its update.
+    def add(self, step: int, report: Report, parameters: Mapping[str, Tensor]) -> None:
+        """Note the numbers of the gradients at ``step``; to be called before its update.
 
         A gradient can be finite though a weight is not, behind units that are switched off: both
         count.
         """
         self._steps.append(step)
-        self._reports.append((moments, {}))
+        self._reports.append(report)
         self._finite.append(finite_replicas(parameters))
         if len(self._steps) == _STEPS_PER_RECORD:
             self._close()

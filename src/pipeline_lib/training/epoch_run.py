@@ -16,11 +16,13 @@ from torch import Tensor
 from pipeline_lib.estimation.statistics import CLIPPED, STOCHASTIC, Tables
 from pipeline_lib.logs import progress
 from pipeline_lib.sampling.epochs import EpochSampler
+from pipeline_lib.training.averaged import Draw, averaged_report
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epoch_record import EpochRecord
 from pipeline_lib.training.gradient_records import all_moments, finite_replicas
 from pipeline_lib.training.labelled import (
     ChosenBatch,
+    ExampleStack,
     FusedStack,
     LabelledBatch,
     LabelledStack,
@@ -28,6 +30,7 @@ from pipeline_lib.training.labelled import (
     SteppedStack,
 )
 from pipeline_lib.training.replica_moments import Moments
+from pipeline_lib.training.report import Report
 from pipeline_lib.training.update import Update
 
 BATCHES = "train_batches"
@@ -142,6 +145,8 @@ class EpochRun:
                 self._finish_steps()
             return
         self._finish_steps()
+        # Before the mini-batch's own gradients, which would be overwritten.
+        averaged = self._averaged(step) if is_recorded and self._plan.averaged else None
         gradients = self._gradients(step, batch)
         moments: Moments = {}
         if is_recorded:
@@ -150,8 +155,29 @@ class EpochRun:
         if is_recorded and self._update.clipping is not None:
             moments |= all_moments(CLIPPED, gradients, self._plan.per_tensor)
         if is_recorded:
-            self._record.add(step, moments, stack.parameters)
+            report = Report(moments) if averaged is None else averaged.with_moments(moments)
+            self._record.add(step, report, stack.parameters)
         self._update.step(gradients, rate)
+
+    def _averaged(self, step: int) -> Report:
+        """What the examples that the mini-batch of ``step`` is drawn from tell of its variance."""
+        assert isinstance(self._stack, ExampleStack)
+        sampler, data = self._sampler, self._data
+        epoch, place = divmod(step, sampler.steps_per_epoch)
+        assert self._order is not None
+        order = self._order[1].cpu().numpy()
+        chosen = sampler.drawn_from(epoch, place, order, self._plan.averaged)
+        examples = ChosenBatch(data.x, data.y, torch.from_numpy(chosen).to(data.device))
+        return averaged_report(
+            self._stack.example_moments(step, examples),
+            Draw(
+                sampler.batch_size,
+                chosen.shape[1],
+                sampler.examples_left(place),
+                sampler.sampling == "with_replacement",
+            ),
+            self._plan.per_tensor,
+        )
 
     def _gradients(self, step: int, batch: ChosenBatch) -> Mapping[str, Tensor]:
         if not isinstance(self._stack, SteppedStack):

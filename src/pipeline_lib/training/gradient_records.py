@@ -20,13 +20,31 @@ def all_moments(quantity: str, gradients: Mapping[str, Tensor], per_tensor: bool
 
     A single tensor is all of them. See `pipeline_lib.training.replica_moments.gradient_moments`.
     """
-    of_tensors = {
+    return named_sums(quantity, tensor_moments(gradients), per_tensor)
+
+
+def tensor_moments(gradients: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Moments of each tensor by its own name."""
+    return {
         name: _sums([gradient_moments(part) for part in _parts(gradient)])
         for name, gradient in gradients.items()
     }
+
+
+def named_sums(
+    quantity: str, of_tensors: Mapping[str, dict[str, Tensor]], per_tensor: bool
+) -> Moments:
+    """`tensor_moments` as `all_moments` names and sums them."""
     if per_tensor and len(of_tensors) > 1:
         return {(quantity, name): moments for name, moments in of_tensors.items()}
     return {(quantity, ALL): _sums(list(of_tensors.values()))}
+
+
+def summed(of_tensors: Mapping[str, Tensor], per_tensor: bool) -> dict[str, Tensor]:
+    """Numbers (R,) by tensor, likewise; none of none."""
+    if not of_tensors or (per_tensor and len(of_tensors) > 1):
+        return dict(of_tensors)
+    return {ALL: torch.stack(list(of_tensors.values())).sum(dim=0)}
 
 
 def chunked_sq_norms(tensor: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """What stacks of replicas that learn from labelled examples take, give back and promise."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from pipeline_lib.training.trees import Tree, gathered, leaves, rows
@@ -77,6 +78,11 @@ class ChosenBatch:
         chosen = self.indices[replicas]
         return gathered(self.all_x, chosen), gathered(self.all_y, chosen)
 
+    def pieces(self, size: int) -> "Iterator[ChosenBatch]":
+        """So many examples of each replica after the other."""
+        for indices in torch.split(self.indices, size, dim=1):
+            yield ChosenBatch(self.all_x, self.all_y, indices)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -128,6 +134,32 @@ class SteppedStack(EvaluatedStack, Protocol):
 
     def gradients_at(self, step: int, batch: LabelledBatch) -> BatchResult:
         """Gradients and their losses; the next call may overwrite them."""
+        ...
+
+
+class ExampleMoments(NamedTuple):
+    """Gradients of single examples, M of each replica, by name of the parameter.
+
+    ``gradients`` (R, *shape) are their means, those of the mean loss over the M examples;
+    ``sq_norms`` (R,), float64, the means of their squared norms. Random layers draw for each
+    example, and ``own_noise`` (R,) estimates the variance that this gives the gradient of one; it
+    may be empty where there are none.
+    """
+
+    gradients: Mapping[str, Tensor]
+    sq_norms: Mapping[str, Tensor]
+    own_noise: Mapping[str, Tensor]
+
+
+@runtime_checkable
+class ExampleStack(Protocol):
+    """A stack that knows the gradients of single examples apart, for a loss that is their mean."""
+
+    def example_moments(self, step: int, examples: ChosenBatch) -> ExampleMoments:
+        """Moments of ``examples``; the next call of any method may overwrite the gradients.
+
+        Weights and what training draws afterwards are left as they are.
+        """
         ...
 
 

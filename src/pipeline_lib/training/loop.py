@@ -5,23 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from pipeline_lib.estimation.statistics import ALL, CLIPPED, FULL, STOCHASTIC, GradientRecord
-from pipeline_lib.estimation.variance import VectorMoments
 from pipeline_lib.training.labelled import OwnState
 from pipeline_lib.training.replica_moments import Moments, gradient_moments
+from pipeline_lib.training.report import MEAN, Report, gather_record
 from pipeline_lib.training.stack import Batch, ReplicaStack
 from pipeline_lib.training.update import Update
-
-Floats = NDArray[np.float64]
-
-# One step's numbers, still on the device: moments, and var(g_t | F_t) by tensor where it is known.
-Report = tuple[Moments, dict[str, Tensor]]
-# Stands for E[g_t | F_t] among the quantities of a report, where it is not the full gradient.
-_MEAN = "conditional_mean"
 
 
 @runtime_checkable
@@ -82,11 +73,11 @@ def train(
                 conditional = _conditional(stack, batch_size, full_moments)
             else:
                 conditional, mean = given
-                moments |= step_moments(_MEAN, mean)
+                moments |= step_moments(MEAN, mean)
             update.clip(gradients)
             if update.clipping is not None:
                 moments |= step_moments(CLIPPED, gradients)
-            reports.append((moments | full_moments, dict(conditional)))
+            reports.append(Report(moments | full_moments, conditional))
             update.step(gradients, learning_rates[step])
         yield gather_record(np.array(steps), reports)
 
@@ -159,37 +150,3 @@ def _conditional(
         norms = {tensor: moments["sq_norms"] for (_, tensor), moments in full.items()}
         return stack.conditional_variance_from_norms(batch_size, norms)
     return stack.conditional_variance(batch_size) or {}
-
-
-def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> GradientRecord:
-    """The record of ``steps``, one report a step; waits for the device."""
-
-    def gather(tensors: list[Tensor]) -> Floats:
-        return torch.stack(tensors).double().cpu().numpy()
-
-    parts = {
-        key: {name: gather([m[key][name] for m, _ in reports]) for name in report}
-        for key, report in reports[0][0].items()
-    }
-    conditional = {name: gather([c[name] for _, c in reports]) for name in reports[0][1]}
-    # All tensors together: squared norms add up. Here, once a record, not at every step.
-    for quantity in (STOCHASTIC, CLIPPED, FULL, _MEAN):
-        of_tensors = [part for (q, _), part in parts.items() if q == quantity]
-        if len(of_tensors) > 1:
-            total = {name: np.sum([m[name] for m in of_tensors], axis=0) for name in of_tensors[0]}
-            parts[quantity, ALL] = total
-    if conditional:
-        conditional = ({} if len(conditional) == 1 else conditional) | {
-            ALL: np.sum(list(conditional.values()), axis=0)
-        }
-    moments, finite = {}, np.ones(1, dtype=bool)
-    means = {key: parts.pop(key)["sq_deviations"] for key in list(parts) if key[0] == _MEAN}
-    for key, part in parts.items():
-        finite = finite & np.isfinite(part["sq_norms"])
-        moments[key] = VectorMoments(
-            mean_sq_norm=part["sq_norms"].mean(axis=1),
-            sq_norm_of_mean=part["sq_norm_of_mean"],
-            sq_deviations=part["sq_deviations"],
-        )
-    conditional_mean = {tensor: deviations for (_, tensor), deviations in means.items()}
-    return GradientRecord(steps, moments, finite, conditional, conditional_mean)

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from pipeline_lib.errors import ConfigError
-from pipeline_lib.training.labelled import Evaluation, LabelledBatch
+from pipeline_lib.training.example_gradients import moments_of_examples
+from pipeline_lib.training.labelled import (
+    ChosenBatch,
+    Evaluation,
+    ExampleMoments,
+    LabelledBatch,
+)
 from pipeline_lib.training.module_state import (
     copy_of,
     evaluation_mode,
@@ -29,7 +35,16 @@ from pipeline_lib.training.objective import (
     scores_of,
     wrong_labels,
 )
-from pipeline_lib.training.trees import Tree, chunks, copied, device_of, joined, n_rows, rows
+from pipeline_lib.training.trees import (
+    Tree,
+    chunks,
+    copied,
+    device_of,
+    joined,
+    mapped,
+    n_rows,
+    rows,
+)
 
 _Tensors = dict[str, Tensor]
 Meanwhile = Callable[[], object]
@@ -72,6 +87,7 @@ class ModuleReplicas:
         )
         self._loss = self._objective.loss
         self._vectorised = vectorised
+        self._examples_vectorised = vectorised
         self._trained = {n: p for n, p in self._module.named_parameters() if p.requires_grad}
         self._complex = {name for name, p in self._trained.items() if p.is_complex()}
         self._fixed: _Tensors = {
@@ -97,17 +113,14 @@ class ModuleReplicas:
         gradients = {name: torch.empty_like(p) for name, p in self.parameters.items()}
         for r in range(self._n_replicas):
             self._load(r)
-            of_replica = torch.autograd.grad(
-                self._loss(self._call(copied(rows(x, r))), copied(rows(y, r))),
-                list(self._trained.values()),
-                allow_unused=True,
-                materialize_grads=True,
-            )
-            for name, gradient_of_tensor in zip(self._trained, of_replica, strict=True):
-                # Embeddings can give sparse ones.
-                dense = gradient_of_tensor.to_dense()
-                gradients[name][r] = _real(dense)
+            for name, gradient_of_tensor in self._gradient_in_turn(rows(x, r), rows(y, r)).items():
+                gradients[name][r] = gradient_of_tensor
         return gradients
+
+    def example_moments(self, step: int, examples: ChosenBatch) -> ExampleMoments:
+        """See `ExampleStack`; the loss is a mean over examples."""
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            return moments_of_examples(self.parameters, examples, self._example_gradients)
 
     def descend(self, batch: LabelledBatch, learning_rate: float) -> None:
         """One step of plain SGD."""
@@ -177,6 +190,30 @@ class ModuleReplicas:
 
     def _loss_of(self, parameters: _Tensors, x: Tree, y: Tree) -> Tensor:
         return self._loss(self._outputs(parameters, x), y)
+
+    def _example_gradients(self, replica: int, x: Tree, y: Tree) -> _Tensors:
+        """Gradients (n, *shape) of the losses of the single examples of one replica."""
+        singles = mapped(lambda part: part[:, None], (x, y))
+        if self._examples_vectorised:
+            parameters = {name: p[replica] for name, p in self.parameters.items()}
+            of_each = vmap(grad(self._loss_of), (None, 0, 0), randomness="different")
+            gradients: _Tensors = of_each(parameters, *singles)
+            return gradients
+        self._load(replica)
+        of_examples = [self._gradient_in_turn(*rows(singles, i)) for i in range(n_rows(y))]
+        return {name: torch.stack([one[name] for one in of_examples]) for name in self._trained}
+
+    def _gradient_in_turn(self, x: Tree, y: Tree) -> _Tensors:
+        """Gradients of the loss of a batch by the weights that the module holds now."""
+        gradients = torch.autograd.grad(
+            self._loss(self._call(copied(x)), copied(y)),
+            list(self._trained.values()),
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        # Embeddings can give sparse ones.
+        dense = (gradient.to_dense() for gradient in gradients)
+        return {name: _real(one) for name, one in zip(self._trained, dense, strict=True)}
 
     def _call(self, x: Tree) -> Any:
         """Outputs with the weights that the module holds now."""

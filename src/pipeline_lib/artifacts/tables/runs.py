@@ -41,10 +41,11 @@ RUNS = {
             column("sum_sq_dev", FLOAT, "Sum of squared deviations from the mean", unit=SQUARED,
                 formula="sum_r |M_r - mean M|^2", nullable=True),
             column("conditional_variance", FLOAT, "Mean over runs of the variance given F_t, where "
-                "it has a closed form", unit=SQUARED, formula="(1/R) sum_r var(g_r | F_t)",
-                nullable=True),
-            column("conditional_m2", FLOAT, "Its sum of squares about that mean, of the "
-                "rao_blackwell estimator",
+                "it is known. Where random examples stand for all, their own variance e_r given "
+                "F_t is taken off rao_blackwell, and -e_r stands beside the full gradient",
+                unit=SQUARED, formula="(1/R) sum_r var(g_r | F_t)", nullable=True),
+            column("conditional_m2", FLOAT, "Its sum of squares about that mean, where it is part "
+                "of the contributions",
                 unit="square of that of conditional_variance",
                 formula="sum_r (var(g_r | F_t) - mean)^2", nullable=True),
             column("contribution_mean", FLOAT, "Mean of the contributions: the block's estimate",

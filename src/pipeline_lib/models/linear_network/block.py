@@ -42,8 +42,9 @@ from pipeline_lib.sampling.gaussian import GaussianBatch, GaussianSampler
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.study.optimizers import Sgd
-from pipeline_lib.training.loop import Report, TorchRun, gather_record
+from pipeline_lib.training.loop import TorchRun
 from pipeline_lib.training.replica_moments import has_kernel
+from pipeline_lib.training.report import Report, gather_record
 from pipeline_lib.training.resumable import Run, train_side_by_side
 from pipeline_lib.training.stack import ReplicaStack
 from pipeline_lib.training.steps import StepPlan
@@ -202,7 +203,7 @@ def _report(numbers: StepNumbers, p: int, batch_size: int) -> Report:
         torch.from_numpy(numbers.first_layer),
         {name: moments[FULL, name]["sq_norms"] for name in (W1, W2)},
     )
-    return moments, conditional
+    return Report(moments, conditional)
 
 
 def _child(stream: np.random.SeedSequence, group: int) -> np.random.SeedSequence:

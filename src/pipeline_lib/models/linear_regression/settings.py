@@ -32,6 +32,7 @@ class LinearRegression(Model):
     """Features to use: `all` seven, or a list of some."""
 
     in_epochs: ClassVar[bool] = False
+    only_batches_random: ClassVar[bool] = True
     samplings: ClassVar[tuple[Sampling, ...]] = (
         "fresh",
         "with_replacement",

@@ -14,6 +14,7 @@ from pipeline_lib.seeding import torch_seed
 from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epochs import epoch_block
+from pipeline_lib.training.example_gradients import examples_at_once
 from pipeline_lib.training.labelled import Examples, GivenBatch
 from pipeline_lib.training.memory import most_that_fit
 from pipeline_lib.training.module_stack import ModuleReplicas
@@ -154,7 +155,8 @@ def _bytes_of(
 
     A replica has its weights, their gradient and two temporaries of it, what its optimiser keeps
     and its order of the examples; its batch and twice what a forward pass keeps, or that of an
-    evaluation.
+    evaluation. Where variances are averaged over examples, one replica at a time has the gradients
+    of some of them, and their squares.
     """
     x, y = (on_device(rows(part, slice(plan.batch_size)), "cpu") for part in sets["training"])
     examples = sum(_bytes(part) for of_split in sets.values() for part in of_split)
@@ -163,6 +165,8 @@ def _bytes_of(
     batch = _bytes(x) + _bytes(y) + 2 * kept * max(1, -(-plan.chunk // plan.batch_size))
     each = weights * (4 + plan.optimizer.kept) + 8 * n_rows(sets["training"][1])
     shared = examples
+    if plan.averaged:
+        shared += 2 * weights * examples_at_once(dict(module.named_parameters()))
     if vectorised:
         each += batch
     else:

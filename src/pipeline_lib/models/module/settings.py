@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pipeline_lib.models.module.own_data import OwnData
-    from pipeline_lib.training.objective import Loss
+    from pipeline_lib.training.objective import Loss, LossKind
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ class OwnModule(Model):
     samplings: ClassVar[tuple[Sampling, ...]] = FINITE
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     clips: ClassVar[bool] = True
+    may_have: ClassVar[tuple[str, ...]] = ("rao_blackwell",)
     needs_scale: ClassVar[bool] = False
     draws_with_own_code: ClassVar[bool] = True
 
@@ -139,6 +140,7 @@ class OwnModule(Model):
         for b in experiment.batch_sizes:
             experiment.learning_rate.values(experiment.steps(data.n, b))
         log.info("loss: %s", objective.kind)
+        _check_averaged(experiment, objective.kind)
         return {"training_examples": data.n, "loss": objective.kind}
 
     def draw_weights(
@@ -159,6 +161,7 @@ class OwnModule(Model):
             as_tensors(data.sets["training"]),
             self._metric(experiment),
         )
+        _check_averaged(experiment, objective.kind)
         notes: dict[str, Any] = {"loss": objective.kind}
         if data.names:
             notes["labels"] = list(data.names)
@@ -240,3 +243,16 @@ class OwnModule(Model):
 def _last_batch(experiment: EpochExperiment) -> LastBatch:
     """Whether a short mini-batch ends an epoch."""
     return experiment.last_batch if experiment.sampled in IN_EPOCHS else "drop"
+
+
+def _check_averaged(experiment: Experiment, loss: "LossKind") -> None:
+    """ConfigError if variances are to be averaged over the examples of a loss that is no mean."""
+    from pipeline_lib.training.objective import MEAN
+
+    assert isinstance(experiment, EpochExperiment)
+    if experiment.rao_blackwell is not None and loss != MEAN:
+        raise ConfigError(
+            f"config: experiments.{experiment.name}.rao_blackwell: the loss is {loss}, so "
+            "gradients of single examples do not tell its variance; allowed: a loss that is a "
+            "mean over examples, or none of this section"
+        )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.models.perceptron.memory import BlockSize, replicas_that_fit
-from pipeline_lib.models.perceptron.replicas import MlpReplicas
+from pipeline_lib.models.perceptron.replicas import EXAMPLES_AT_ONCE, MlpReplicas
 from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epochs import epoch_block
@@ -50,6 +50,7 @@ def perceptron_block(
         x.dtype.itemsize,
         threads,
         plan.optimizer,
+        min(plan.averaged, EXAMPLES_AT_ONCE),
     )
     return epoch_block(
         lambda replicas: MlpReplicas(start, len(replicas), threads),

@@ -15,6 +15,7 @@ from pipeline_lib.study.cost import (
     UPDATE,
     BlockCost,
     file_bytes,
+    recorded_and_averaged,
     saved_table_bytes,
 )
 from pipeline_lib.study.experiment import EpochExperiment, Experiment
@@ -49,7 +50,7 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
     )
     steps = experiment.epochs * sampler.steps_per_epoch
     used = experiment.epochs * int(sampler.batch_sizes_of_epoch.sum())
-    recorded = len(sampler.recorded_steps(experiment.epochs, experiment.recorded_steps))
+    recorded, averaged = recorded_and_averaged(experiment, sampler)
     examples = {
         "training": n,
         "validation": model.validation_examples,
@@ -59,14 +60,24 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
     parameters = sum(_layer_sizes(layers)) + sum(layers[1:])
     evaluated = sum(times[split] * examples[split] for split in times)
     operations = replicas * (
-        2 * multiply_adds(layers, used)
+        2 * multiply_adds(layers, used + averaged)
         + 2 * evaluation_multiply_adds(layers, evaluated)
         + recorded * parameters * STATISTICS
         + (0 if experiment.is_plain else steps * parameters * UPDATE)
     )
     itemsize, optimizer = ITEMSIZE[model.dtype], experiment.optimizer
-    size = BlockSize(layers, b, n, sum(examples.values()), CHUNK, itemsize, threads, optimizer)
-    quantities = 1 + (experiment.clipping is not None)
+    size = BlockSize(
+        layers,
+        max(b, min(averaged, CHUNK)),
+        n,
+        sum(examples.values()),
+        CHUNK,
+        itemsize,
+        threads,
+        optimizer,
+    )
+    # Averaging gives the stochastic gradient a second estimator and adds the full one.
+    quantities = 1 + (experiment.clipping is not None) + 2 * (averaged > 0)
     rows = quantities * recorded * (2 * (len(layers) - 1) + 1)  # weights, biases, all together
     # The table of all images is read whole: from the file, as objects, joined.
     images = sum(IMAGES.values()) + IMAGES["validation"]

@@ -16,7 +16,8 @@ class BlockSize:
 
     ``n_examples`` is the training set, ``n_evaluated`` all examples of the evaluation sets
     together, ``chunk`` how many of them are evaluated at once and ``itemsize`` the bytes of one
-    weight. ``threads`` matters on CPU only.
+    weight. ``threads`` matters on CPU only. ``averaged`` is the most examples whose gradients are
+    averaged over at once at recorded steps.
     """
 
     layers: Sequence[int]
@@ -27,6 +28,7 @@ class BlockSize:
     itemsize: int = 4
     threads: int = 1
     optimizer: Optimizer = PLAIN_SGD
+    averaged: int = 0
 
 
 def block_bytes(block: BlockSize, n_replicas: int, device: str = "cpu") -> int:
@@ -40,7 +42,7 @@ def block_bytes(block: BlockSize, n_replicas: int, device: str = "cpu") -> int:
     widths = list(block.layers[1:])
     layers = [inputs * outputs + outputs for inputs, outputs in pairwise(block.layers)]
     # Inputs, z_k and d_k; in an evaluation z_k, and twice the outputs for the loss.
-    step = block.batch_size * (block.layers[0] + 2 * sum(widths))
+    step = max(block.batch_size, block.averaged) * (block.layers[0] + 2 * sum(widths))
     evaluation = block.chunk * (sum(widths) + 2 * widths[-1]) if block.n_evaluated else 0
     examples = (block.n_examples + block.n_evaluated) * (block.layers[0] * block.itemsize + _INDEX)
     on_cpu = device == "cpu"

@@ -19,7 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from pipeline_lib.training.labelled import Evaluation, LabelledBatch
+from pipeline_lib.training.labelled import ChosenBatch, Evaluation, ExampleMoments, LabelledBatch
+
+EXAMPLES_AT_ONCE = 1000
+"""Examples of a replica whose gradients are averaged over at once."""
 
 # What to do with layer k of the replicas of a slice, given d_k (r, b, out) and h_{k-1} (r, b, in).
 _Use = Callable[[slice, int, Tensor, Tensor], None]
@@ -58,8 +61,7 @@ class MlpReplicas:
 
         ``batch`` holds x (R, b, p) in the precision of the weights and y (R, b) int64.
         """
-        if not self._gradients:
-            self._gradients = {name: torch.empty_like(p) for name, p in self.parameters.items()}
+        self._gradients = self._gradients or self._like_parameters()
         scale = 1 / batch.size
 
         def store(part: slice, k: int, delta: Tensor, below: Tensor) -> None:
@@ -67,8 +69,38 @@ class MlpReplicas:
             torch.baddbmm(weight, delta.mT, below, beta=0, alpha=scale, out=weight)
             torch.sum(delta, dim=1, out=bias).mul_(scale)
 
-        self._for_each_part(lambda part: self._propagate(part, batch, store))
+        self._for_each_part(lambda part: self._propagate(part, *batch.part(part), store))
         return self._gradients
+
+    def example_moments(self, step: int, examples: ChosenBatch) -> ExampleMoments:
+        """See `ExampleStack`; no gradient of a single example is formed.
+
+        That of W_k is d_k h_{k-1}ᵀ, with the squared norm |d_k|² |h_{k-1}|², that of b_k is d_k.
+        """
+        self._gradients = self._gradients or self._like_parameters()
+        n_replicas, size = len(self.parameters["W1"]), examples.size
+        sums = {
+            name: torch.zeros(n_replicas, dtype=torch.float64, device=p.device)
+            for name, p in self.parameters.items()
+        }
+
+        def work(part: slice) -> None:
+            for gradient in self._gradients.values():
+                gradient[part] = 0
+
+            def add(part: slice, k: int, delta: Tensor, below: Tensor) -> None:
+                weight, bias = self._gradients[f"W{k}"][part], self._gradients[f"b{k}"][part]
+                weight.baddbmm_(delta.mT, below, alpha=1 / size)
+                bias.add_(delta.sum(dim=1), alpha=1 / size)
+                of_delta, of_below = (t.square().sum(dim=2).double() for t in (delta, below))
+                sums[f"W{k}"][part] += (of_delta * of_below).sum(dim=1)
+                sums[f"b{k}"][part] += of_delta.sum(dim=1)
+
+            for piece in examples.pieces(EXAMPLES_AT_ONCE):
+                self._propagate(part, *piece.part(part), add)
+
+        self._for_each_part(work)
+        return ExampleMoments(self._gradients, {name: s / size for name, s in sums.items()}, {})
 
     def descend(self, batch: LabelledBatch, learning_rate: float) -> None:
         """One step of SGD: ``parameters -= learning_rate * gradients``, fused into the products."""
@@ -117,13 +149,15 @@ class MlpReplicas:
             self.parameters[f"W{k}"][part].baddbmm_(delta.mT, below, alpha=alpha)
             self.parameters[f"b{k}"][part].add_(delta.sum(dim=1), alpha=alpha)
 
-        self._propagate(part, batch, update)
+        self._propagate(part, *batch.part(part), update)
 
-    def _propagate(self, part: slice, batch: LabelledBatch, use: _Use) -> None:
+    def _like_parameters(self) -> dict[str, Tensor]:
+        return {name: torch.empty_like(p) for name, p in self.parameters.items()}
+
+    def _propagate(self, part: slice, x: Tensor, y: Tensor, use: _Use) -> None:
         """Forward and back for the replicas of ``part``; ``use`` sees the layers from the top."""
         weights = [self.parameters[f"W{k}"][part] for k in range(1, self.n_layers + 1)]
         biases = [self.parameters[f"b{k}"][part] for k in range(1, self.n_layers + 1)]
-        x, y = batch.part(part)
         activations = [x]
         for k, (weight, bias) in enumerate(zip(weights, biases, strict=True), start=1):
             below = activations[-1]

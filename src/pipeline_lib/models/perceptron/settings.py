@@ -40,10 +40,12 @@ class Perceptron(Model):
     """Precision of weights and gradients; sums of squares are always float64."""
 
     in_epochs: ClassVar[bool] = True
+    only_batches_random: ClassVar[bool] = True
     weights_depend_on: ClassVar[tuple[str, ...]] = ("layers",)
     samplings: ClassVar[tuple[Sampling, ...]] = FINITE
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     clips: ClassVar[bool] = True
+    may_have: ClassVar[tuple[str, ...]] = ("rao_blackwell",)
     must_have: ClassVar[tuple[str, ...]] = ("distorted_every",)
     cpu_core: ClassVar[Speed] = Speed(30e9, 1e-4)  # half of what was seen, 66 to 100 GFLOP/s
 

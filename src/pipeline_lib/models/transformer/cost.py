@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline_lib.models.transformer.settings import Transformer
 from pipeline_lib.sampling.epochs import EpochSampler
-from pipeline_lib.study.cost import STATISTICS, UPDATE, BlockCost, file_bytes
+from pipeline_lib.study.cost import STATISTICS, UPDATE, BlockCost, file_bytes, recorded_and_averaged
 from pipeline_lib.study.experiment import EpochExperiment, Experiment
 
 
@@ -49,14 +49,14 @@ def block_cost(model: Transformer, experiment: Experiment, b: int) -> BlockCost:
         sampling=experiment.sampled,
     )
     steps = experiment.epochs * sampler.steps_per_epoch
-    recorded = len(sampler.recorded_steps(experiment.epochs, experiment.recorded_steps))
+    recorded, averaged = recorded_and_averaged(experiment, sampler)
     parameters = sum(n_parameters(model).values())
     used = experiment.epochs * int(sampler.batch_sizes_of_epoch.sum())
     evaluations = len(experiment.evaluated_epochs()["training"])
     evaluated = evaluations * (n + model.validation_examples)
-    quantities = 1 + (experiment.clipping is not None)
+    quantities = 1 + (experiment.clipping is not None) + 2 * (averaged > 0)
     operations = replicas * (
-        2 * multiply_adds(model, 3 * used + evaluated)
+        2 * multiply_adds(model, 3 * (used + averaged) + evaluated)
         + steps * parameters * UPDATE
         + quantities * recorded * parameters * STATISTICS
     )

@@ -57,6 +57,7 @@ class Transformer(Model):
     samplings: ClassVar[tuple[Sampling, ...]] = FINITE
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     clips: ClassVar[bool] = True
+    may_have: ClassVar[tuple[str, ...]] = ("rao_blackwell",)
     cpu_core: ClassVar[Speed] = Speed(30e9, 0.01)  # half of what was seen, 70 GFLOP/s
 
     @property
