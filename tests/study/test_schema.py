@@ -237,4 +237,10 @@ def test_an_own_scale_in_a_file_of_ones_own_is_planned(repository, tmp_path):
     assert wrong.returncode != 0
     (told,) = [line for line in wrong.stderr.splitlines() if line.startswith("error: ")]
     assert told.startswith("error: config: scale (--config): 'yours' is not one of ")
-    assert set(told.split("values: ")[1].split(", ")) == {"smoke", "quick", "paper", "mine"}
+    assert set(told.split("values: ")[1].split(", ")) == {
+        "smoke",
+        "quick",
+        "paper",
+        "overnight",
+        "mine",
+    }
