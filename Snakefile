@@ -8,6 +8,7 @@
 #     weights/experiment={e}/init={i}.safetensors                  initial weights
 #     runs/{table}/{e}/init_{i}/b_{b}/seed_{s}.parquet             one training block: statistics, ...
 #     variance/{e}.parquet, efficiency/{e}, epoch_variance/{e}     estimates with intervals
+#     noise/{e}.parquet                                            gradient noise scale, exact or estimated
 #     metrics/{e}.parquet                                          losses and errors over runs
 #     verdicts/{e}.parquet, .md                                    order of an own experiment
 #     theory/variance/{e}.parquet, loss/{e}, polynomial/{e}        exact values
@@ -83,6 +84,11 @@ rule all:
             format=["svg", "png"],
         ),
         OWN_FIGURES,
+        expand(
+            f"{RESULTS}/figures/{{experiment}}_noise_scale.{{format}}",
+            experiment=chosen(NOISE_SCALES),
+            format=["svg", "png"],
+        ),
         FINAL_TABLES,
         f"{RESULTS}/config.yaml",
         f"{RESULTS}/datapackage.json",

@@ -188,7 +188,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 
 
 def tables_of(tables: BlockTables) -> dict[str, pd.DataFrame]:
-    kinds = ("statistics", "divergence", "metrics")
+    kinds = ("statistics", "divergence", "metrics", "noise")
     return {kind: getattr(tables, kind) for kind in kinds if getattr(tables, kind) is not None}
 
 
@@ -211,6 +211,7 @@ def test_weights_depend_on_their_number_alone(case: Case) -> None:
 def test_tables_are_artefacts_and_every_step_is_there(case: Case, tmp_path: Path) -> None:
     tables = tables_of(case.train())
     assert ("metrics" in tables) == case.experiment.model.in_epochs
+    assert tables["noise"].empty == (case.experiment.model.noise_scale(case.experiment) != "runs")
     for kind, table in tables.items():
         path = tmp_path / f"{kind}.parquet"
         write_table(path, table, kind)

@@ -13,7 +13,7 @@ from blocks import regression
 from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError
 from pipeline_lib.artifacts.state_archive import State
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
-from pipeline_lib.sampling.names import FINITE, Sampling
+from pipeline_lib.sampling.names import FINITE, IN_EPOCHS, Sampling
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.optimizers import PLAIN_SGD, Adam, Optimizer, Sgd
 from pipeline_lib.study.settings import Clipping
@@ -154,3 +154,28 @@ def test_a_stopped_block_goes_on_bit_for_bit(
         assert checkpoint.load()["step"] == len(RATES) - 1
         parts = regression(problem(), of, backend, checkpoint=checkpoint)
     assert_frame_equal(parts.statistics, whole.statistics, check_exact=True)
+
+
+@BACKEND
+@EVERY
+def test_runs_tell_the_gradient_noise_scale(sampling: Sampling, backend: str) -> None:
+    """Its parts are those of all examples, however mini-batches are drawn."""
+    noise = regression(problem(), plan(sampling, 4000, steps=3), backend).noise
+    if backend == "numba" and sampling not in IN_EPOCHS:
+        assert noise.empty  # the theory has exact values
+        return
+    x, y, w0 = problem()
+    batches = np.array(list(draws(sampling, 3)))
+    w = np.tile(w0, (len(batches), 1))
+    for t, row in enumerate(noise.sort_values("step").itertuples()):
+        gradients = x * (w @ x.T - y)[:, :, None]  # (sequences, N, P)
+        parts = {
+            "trace": gradients.var(axis=1, ddof=1).sum(axis=1),
+            "sq_gradient": (gradients.mean(axis=1) ** 2).sum(axis=1),
+        }
+        for name, values in parts.items():
+            error = values.std() / np.sqrt(row.n_replicas) + 1e-12 * values.mean()
+            assert abs(getattr(row, name) - values.mean()) < 4 * error
+        chosen = batches[:, t]
+        drawn = np.take_along_axis(gradients, chosen[:, :, None], axis=1).mean(axis=1)
+        w = w - RATES[t] * drawn

@@ -22,6 +22,7 @@ from pipeline_lib.estimation.inference import sidak_level, variance_interval
 from pipeline_lib.estimation.pooling import group_sizes, pooled
 from pipeline_lib.estimation.statistics import ALL, FULL, STOCHASTIC, GradientRecord
 from pipeline_lib.estimation.variance import pool, sample_contributions, summarise, vector_moments
+from pipeline_lib.models.linear_network import block as network_block
 from pipeline_lib.models.linear_network.block import (
     Grouping,
     KernelRun,
@@ -367,6 +368,33 @@ def test_estimators_agree_and_rao_blackwell_is_sharper(b: int) -> None:
     )
     assert np.abs(z).max() < stats.norm.isf((1 - sidak_level(0.999, 3 * 10)) / 2)
     assert (error[1] < error[0]).all()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_runs_tell_the_gradient_noise_scale(compiled: bool, monkeypatch) -> None:
+    if not compiled:
+        monkeypatch.setattr(network_block, "has_kernel", lambda tensor: False)
+    w1, w2, teacher = (w.numpy() for w in network(scale=0.3))
+    of_one = theory.initial_variance(w1, w2, teacher).at(1)
+    for b in (1, 8):
+        result = block(plan_of(b, n=9, steps=4), replicas_at_once=4, dtype="float64")
+        noise = result.noise.set_index(["tensor", "step"])
+        assert set(noise.index) == {(w, t) for w in ("W1", "W2", ALL) for t in range(4)}
+        assert (noise["n_replicas"] == 9).all()
+        # tr Sigma is the variance at b = 1, whatever b; all runs share their first weights.
+        exact = {"W1": of_one["g1"], "W2": of_one["g2"], ALL: of_one["g1"] + of_one["g2"]}
+        for tensor, expected in exact.items():
+            assert noise.loc[tensor, 0]["trace"] == pytest.approx(expected, rel=1e-12)
+            assert noise.loc[tensor, 0]["trace_m2"] < 1e-20 * expected**2
+        # At any step: b var(g_t | F_t) and |grad L|^2, which the statistics hold too.
+        better = pick(result.statistics, quantity=STOCHASTIC, estimator="rao_blackwell")
+        full = pick(result.statistics, quantity=FULL)
+        for (tensor, step), row in noise.iterrows():
+            conditional = pick(better, tensor=tensor, step=step)["conditional_variance"].item()
+            assert row["trace"] == pytest.approx(b * conditional, rel=1e-12)
+            norm = pick(full, tensor=tensor, step=step)["mean_sq_norm"].item()
+            assert row["sq_gradient"] == pytest.approx(norm, rel=1e-12)
+            assert step == 0 or row["trace_m2"] > 0
 
 
 def test_block_pools_its_groups_as_variance_pool_does() -> None:

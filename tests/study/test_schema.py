@@ -79,7 +79,7 @@ def test_the_scale_on_the_page_does_what_the_page_says(raw):
     page = reference(MODELS)
     (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     raw["scales"] |= yaml.safe_load(block)["scales"]
-    raw["scale"] = "overnight"
+    raw["scale"] = "weekend"
     Draft202012Validator(SCHEMA).validate(raw)
     study = load_study(raw, MODELS)
     here = dict(study.experiments)
@@ -240,7 +240,7 @@ def test_an_own_scale_in_a_file_of_ones_own_is_planned(repository, tmp_path):
     assert set(told.split("values: ")[1].split(", ")) == {
         "smoke",
         "quick",
-        "paper",
         "overnight",
+        "paper",
         "mine",
     }

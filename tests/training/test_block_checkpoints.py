@@ -34,6 +34,7 @@ from pipeline_lib.training.steps import StepPlan
 STEPS, REPLICAS, GROUP = 250, 10, 3  # groups of 3, 3, 2 and 2
 STEPS_AT_ONCE = 5  # that a record holds
 MADE_OF = {"code": "abc"}
+TABLES = ("statistics", "divergence", "noise")
 
 
 def one_layer(
@@ -92,7 +93,7 @@ def undisturbed(kind: str, monkeypatch: pytest.MonkeyPatch) -> BlockTables:
 
 
 def assert_same(found: BlockTables, expected: BlockTables) -> None:
-    for name in ("statistics", "divergence"):
+    for name in TABLES:
         one, other = getattr(found, name), getattr(expected, name)
         pd.testing.assert_frame_equal(one, other, check_exact=True)
 
@@ -138,7 +139,7 @@ def train(kind: str, folder: Path, threads: int, is_last: bool) -> None:
         with Slow(folder / "state.zip", MADE_OF, every_s=0) as state:
             state.waits = not is_last
             result = BLOCKS[kind](state, threads)
-            for name in ("statistics", "divergence"):
+            for name in TABLES:
                 getattr(result, name).to_pickle(folder / name)
 
 
@@ -169,7 +170,7 @@ def test_a_killed_process_goes_on_bit_for_bit(
         assert child.exitcode == -signal.SIGKILL
         done.append(steps_done(Checkpoint(path, MADE_OF).load()))
     assert done == sorted(set(done)), "every process goes on where the one before was"
-    found = BlockTables(*(pd.read_pickle(tmp_path / name) for name in ("statistics", "divergence")))
+    found = BlockTables(**{name: pd.read_pickle(tmp_path / name) for name in TABLES})
     assert_same(found, undisturbed)
     assert not path.exists()
 

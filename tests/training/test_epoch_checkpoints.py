@@ -23,6 +23,7 @@ from blocks import scheduled_plan
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError
 from pipeline_lib.artifacts.state_archive import State
+from pipeline_lib.estimation.statistics import FULL
 from pipeline_lib.models.module import block as blocks_module
 from pipeline_lib.models.module.block import chunk_of, module_block
 from pipeline_lib.models.perceptron.replicas import MlpReplicas
@@ -41,7 +42,7 @@ STEPS = PER_EPOCH * EPOCHS
 RECORDED = (2, 3, 12, 30)
 EVALUATED = {"training": [EPOCHS], "validation": [2, 5]}
 ORDERS = seed_sequence(1, "orders")
-TABLES = ("statistics", "divergence", "metrics")
+TABLES = ("statistics", "divergence", "metrics", "noise")
 MADE_OF = {"code": "abc"}
 
 
@@ -61,7 +62,9 @@ def data() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def mlp(
-    state: Checkpoint | None = None, group: int = GROUP, too_fast_from: int = STEPS
+    state: Checkpoint | None = None,
+    group: int = GROUP,
+    too_fast_from: int = STEPS,
 ) -> BlockTables:
     generator = torch.Generator().manual_seed(0)
     shapes = {"W1": (7, 6), "b1": (7,), "W2": (3, 7), "b2": (3,)}
@@ -179,6 +182,7 @@ def undisturbed() -> Callable[[str], BlockTables]:
 
 def assert_same(found: BlockTables, expected: BlockTables) -> None:
     assert (expected.statistics["contribution_mean"] > 0).any()
+    assert (len(expected.noise) > 0) == (FULL in set(expected.statistics["quantity"]))
     for name in TABLES:
         one, other = getattr(found, name), getattr(expected, name)
         pd.testing.assert_frame_equal(one, other, check_exact=True)

@@ -41,9 +41,9 @@ NOT_HERE = {"test", "test-cluster", "bench", "check", "lock"}
 
 OVERRIDE = """\
 experiments: {admission_sweep: {polynomial: {degree: 5}}}
-scales: {overnight: {admission: {runs: 100, runs_per_block: 50}}}
+scales: {weekend: {admission: {runs: 100, runs_per_block: 50}}}
 """
-OWN_SCALE = "overnight"
+OWN_SCALE = "weekend"
 
 NETWORK = """from torch import nn
 
@@ -114,7 +114,9 @@ def executed(command: str) -> str:
         return "test -x .ci/run && bash -n .ci/run"
     if program == "make" and NOT_HERE & set(words):
         return command.replace("make", "make --dry-run", 1)
-    too_large = {"scale=paper", f"scale={OWN_SCALE}"} & set(words) and "plan" not in words
+    too_large = {"scale=paper", "scale=overnight", f"scale={OWN_SCALE}"} & set(
+        words
+    ) and "plan" not in words
     if program == "snakemake" and (too_large or any(word.endswith("slurm") for word in words)):
         return command.replace("snakemake", "snakemake --dry-run", 1)
     return command
@@ -223,7 +225,7 @@ def test_pages_hold_commands_and_snippets():
 def test_only_what_cannot_run_here_is_replaced():
     replaced = {command for _, command in CASES if executed(command) != command}
     allowed = re.compile(
-        r"make (test|check|bench|test-cluster)|\.ci/run|.*(scale=(paper|overnight)|slurm).*"
+        r"make (test|check|bench|test-cluster)|\.ci/run|.*(scale=(paper|overnight|weekend)|slurm).*"
     )
     assert [command for command in replaced if not allowed.fullmatch(command)] == []
     assert executed("snakemake --cores 2 fig1a") == "snakemake --cores 2 fig1a"

@@ -45,6 +45,10 @@ def test_artefacts_of_the_smoke_study_have_their_schemas(smoke, data_dir):
         "data/admissions.parquet": "admissions",
         "runs/statistics/admission/init_0/b_4/seed_1.parquet": "statistics",
         "runs/divergence/admission/init_0/b_4/seed_1.parquet": "divergence",
+        "runs/noise/admission/init_0/b_4/seed_1.parquet": "noise",
+        "runs/noise/teacher_student/init_0/b_4/seed_0.parquet": "noise",
+        "noise/admission.parquet": "noise_scale",
+        "noise/teacher_student.parquet": "noise_scale",
         "variance/admission.parquet": "variance",
         "variance/admission_sweep.parquet": "variance",
         "theory/variance/admission.parquet": "theory",
@@ -55,12 +59,17 @@ def test_artefacts_of_the_smoke_study_have_their_schemas(smoke, data_dir):
     }
     tables = {path: read_table(results / path, kind) for path, kind in kinds.items()}
     empty = [path for path, table in tables.items() if table.empty]
-    assert empty == ["runs/divergence/admission/init_0/b_4/seed_1.parquet"]
+    # No run diverged, and the noise scale of linear regression is exact.
+    assert empty == [
+        f"runs/{kind}/admission/init_0/b_4/seed_1.parquet" for kind in ("divergence", "noise")
+    ]
+    assert tables["noise/admission.parquet"]["exact"].all()
+    assert not tables["noise/teacher_student.parquet"]["exact"].any()
     variance = tables["variance/admission.parquet"]
     assert set(variance["b"]) == {4, 64}
     assert set(variance["n_runs"]) == {60}
     assert set(variance["dof"]) == {58}  # two blocks, each with a mean of its own
-    for figure in ("fig1a", "fig1b"):
+    for figure in ("fig1a", "fig1b", "admission_noise_scale", "teacher_student_noise_scale"):
         for kind in ("svg", "png"):
             assert (results / f"figures/{figure}.{kind}").stat().st_size > 10_000
     origin = json.loads((results / "data/admissions.json").read_text())
@@ -68,7 +77,7 @@ def test_artefacts_of_the_smoke_study_have_their_schemas(smoke, data_dir):
     # What the README says of the metadata.
     listed = [
         path
-        for name in ("runs", "variance", "metrics")
+        for name in ("runs", "variance", "noise", "metrics")
         for path in (results / name).rglob("*.parquet")
     ]
     for path in listed:

@@ -3,6 +3,7 @@
 
 localrules:
     aggregate_variance,
+    estimate_noise_scale,
     summarise_metrics,
     average_epochs,
 
@@ -25,6 +26,27 @@ rule aggregate_variance:
         blocks=block_keys,
     script:
         "../scripts/aggregate_variance.py"
+
+
+rule estimate_noise_scale:
+    """The gradient noise scale, a ratio of means over runs, with confidence intervals."""
+    input:
+        noise=noise_of,
+    output:
+        f"{RESULTS}/noise/{{experiment}}.parquet",
+    log:
+        f"{LOGS}/noise/{{experiment}}.log",
+    benchmark:
+        f"{BENCHMARKS}/noise/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(e for e in NOISE_SCALES if NOISE_SCALES[e] == "runs"),
+    conda:
+        "../../envs/light.yaml"
+    params:
+        made_with=made_with_of,
+        blocks=block_keys,
+    script:
+        "../scripts/noise_scale.py"
 
 
 rule summarise_metrics:

@@ -114,6 +114,12 @@ TWO_LAYERS = [
     for name in NETWORKS
     if study.experiments[name].model.exact_steps(study.experiments[name]) > 1
 ]
+# Where the gradient noise scale comes from, theory or runs, of the experiments that have one.
+NOISE_SCALES = {
+    name: source
+    for name, e in study.experiments.items()
+    if (source := e.model.noise_scale(e)) is not None
+}
 IN_EPOCHS = [name for name, e in study.experiments.items() if e.model.in_epochs]
 EVALUATED = [
     name for name in IN_EPOCHS if study.experiments[name].evaluate_every != "never"
@@ -409,6 +415,11 @@ def metrics_of(wildcards):
     return tables_of("metrics", wildcards)
 
 
+def noise_of(wildcards):
+    """Both parts of the gradient noise scale of every block of the job's experiment."""
+    return tables_of("noise", wildcards)
+
+
 def block_keys(wildcards):
     """(init, b, seed) of every block of the job's experiment."""
     experiment = experiment_of(wildcards)
@@ -511,6 +522,7 @@ FINAL_TABLES = [
         f"{RESULTS}/theory/precision/{{experiment}}.parquet",
         experiment=chosen(DRAWN_FRESH),
     ),
+    *expand(f"{RESULTS}/noise/{{experiment}}.parquet", experiment=chosen(NOISE_SCALES)),
     *expand(f"{RESULTS}/verdicts/{{experiment}}.md", experiment=chosen(OWN)),
     *expand(f"{RESULTS}/metrics/{{experiment}}.parquet", experiment=chosen(EVALUATED)),
     *expand(

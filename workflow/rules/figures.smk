@@ -15,6 +15,7 @@ localrules:
     fig4a,
     fig4b,
     fig6,
+    noise_scale,
     distortion,
     fig5a,
     fig5b,
@@ -221,6 +222,36 @@ rule fig6:
         made_with=made_with(study, "mnist"),
     script:
         "../scripts/gradient_variance.py"
+
+
+rule noise_scale:
+    """The gradient noise scale against the iteration, by batch size, any experiment that has one."""
+    input:
+        table=f"{RESULTS}/noise/{{experiment}}.parquet",
+    output:
+        report(
+            multiext(f"{RESULTS}/figures/{{experiment}}_noise_scale", ".svg", ".png"),
+            caption="../report/noise_scale.rst",
+            category="8 Gradient noise scale",
+            labels={"figure": "{experiment}"},
+        ),
+    log:
+        f"{LOGS}/figures/{{experiment}}_noise_scale.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/{{experiment}}_noise_scale.tsv"
+    wildcard_constraints:
+        experiment=any_of(NOISE_SCALES),
+    conda:
+        "../../envs/light.yaml"
+    params:
+        runs=lambda wildcards: experiment_of(wildcards).runs,
+        source=lambda wildcards: NOISE_SCALES[wildcards.experiment],
+        of_those_left=lambda wildcards: experiment_of(wildcards).model.in_epochs
+        and experiment_of(wildcards).sampled == "epochs",
+        length=length_of,
+        made_with=made_with_of,
+    script:
+        "../scripts/draw_noise_scale.py"
 
 
 rule distortion:

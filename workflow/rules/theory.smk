@@ -6,6 +6,7 @@ FIRST_WEIGHTS = f"{RESULTS}/weights/experiment=admission/init=0.safetensors"
 
 localrules:
     exact_moments,
+    exact_noise_scale,
     exact_polynomial,
     exact_two_layer,
     exact_initial,
@@ -42,6 +43,31 @@ rule exact_moments:
         sampling=lambda wildcards: experiment_of(wildcards).sampled,
     script:
         "../scripts/exact_moments.py"
+
+
+rule exact_noise_scale:
+    """The gradient noise scale of linear regression, for the batch sizes of the experiment."""
+    input:
+        data=data_of,
+        weights=weights_of,
+    output:
+        f"{RESULTS}/noise/{{experiment}}.parquet",
+    log:
+        f"{LOGS}/noise/{{experiment}}.log",
+    benchmark:
+        f"{BENCHMARKS}/noise/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=any_of(e for e in NOISE_SCALES if NOISE_SCALES[e] == "theory"),
+    conda:
+        "../../envs/light.yaml"
+    params:
+        made_with=made_with_of,
+        features=features_of,
+        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
+        sampling=lambda wildcards: experiment_of(wildcards).sampled,
+        batch_sizes=lambda wildcards: experiment_of(wildcards).batch_sizes,
+    script:
+        "../scripts/exact_noise_scale.py"
 
 
 rule exact_polynomial:

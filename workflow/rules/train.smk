@@ -10,6 +10,7 @@ rule train_block:
     output:
         statistics=block_table("statistics"),
         divergence=block_table("divergence"),
+        noise=block_table("noise"),
     log:
         f"{LOGS}/runs/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.log",
     benchmark:
@@ -36,6 +37,7 @@ use rule train_block as train_network with:
     output:
         statistics=block_table("statistics"),
         divergence=block_table("divergence"),
+        noise=block_table("noise"),
         metrics=block_table("metrics"),
     wildcard_constraints:
         experiment=any_of(IN_EPOCHS),

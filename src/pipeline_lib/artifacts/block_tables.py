@@ -1,7 +1,7 @@
 """The tables that one training block leaves behind."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -10,13 +10,23 @@ from pipeline_lib.artifacts.schemas import SCHEMAS
 log = logging.getLogger(__name__)
 
 
+def no_noise() -> pd.DataFrame:
+    """The artefact ``noise`` without rows, of the types that a checkpoint gives back."""
+    empty: pd.DataFrame = SCHEMAS["noise"].empty_table().to_pandas().astype({"tensor": object})
+    return empty
+
+
 @dataclass(frozen=True)
 class BlockTables:
-    """Rows of the artefacts ``statistics`` and ``divergence``, and in epochs of ``metrics``."""
+    """Rows of the artefacts ``statistics`` and ``divergence``, and in epochs of ``metrics``.
+
+    ``noise`` has rows where the runs tell the two parts of the gradient noise scale.
+    """
 
     statistics: pd.DataFrame
     divergence: pd.DataFrame
     metrics: pd.DataFrame | None = None
+    noise: pd.DataFrame = field(default_factory=no_noise)
 
     @classmethod
     def without_rows(cls) -> "BlockTables":

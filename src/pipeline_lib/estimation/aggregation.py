@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,22 +18,26 @@ from pipeline_lib.estimation.variance import pool
 Block = tuple[int, int, int]  # init, b, seed
 
 _ROW = ["step", "epoch", "quantity", "tensor", "estimator"]
+# What tells the rows of a block apart, by the artefact that is pooled.
+_ROWS = {"statistics": _ROW, "noise": ["step", "epoch", "tensor"]}
 
 
 def read_blocks(
-    files: Mapping[Block, Path], expected: Mapping[str, Any]
+    files: Mapping[Block, Path],
+    expected: Mapping[str, Any],
+    kind: Literal["statistics", "noise"] = "statistics",
 ) -> dict[tuple[int, int], list[pd.DataFrame]]:
-    """Statistics of blocks by (init, b), each group ordered by block.
+    """The artefact ``kind`` of blocks by (init, b), each group ordered by block.
 
     Raises:
         ArtifactError: as `read_block_tables`; or blocks of one (init, b) do not record the same
             steps.
     """
-    blocks = read_block_tables(files, "statistics", expected)
+    row, blocks = _ROWS[kind], read_block_tables(files, kind, expected)
     for key, group in blocks.items():
         first, *others = group
         for seed in others:
-            if not group[seed][_ROW].equals(group[first][_ROW]):
+            if not group[seed][row].equals(group[first][row]):
                 raise ArtifactError(
                     f"{files[*key, seed]}: does not record the same steps as {files[*key, first]}"
                 )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.schemas import SCHEMAS
+from pipeline_lib.estimation.noise_moments import merged_noise
 from pipeline_lib.estimation.statistics import contributions_of
 from pipeline_lib.estimation.variance import pool
 
@@ -67,4 +68,9 @@ def pooled(results: Sequence[BlockTables], sizes: Sequence[int]) -> BlockTables:
         ],
         ignore_index=True,
     )
-    return BlockTables(statistics[SCHEMAS["statistics"].names], divergence)
+    noise = [result.noise for result in results]
+    return BlockTables(
+        statistics[SCHEMAS["statistics"].names],
+        divergence,
+        noise=noise[0] if noise[0].empty else merged_noise(noise),
+    )

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.block_tables import no_noise
 from pipeline_lib.artifacts.schemas import SCHEMAS
+from pipeline_lib.estimation.noise_moments import noise_rows
 from pipeline_lib.estimation.variance import (
     Contributions,
     VectorMoments,
@@ -165,33 +167,50 @@ class Summary:
         self._tracker = DivergenceTracker(n_replicas)
         self._steps_per_epoch = steps_per_epoch
         self._parts: list[pd.DataFrame] = []  # none is changed once it is here
+        self._noise: list[pd.DataFrame] = []  # likewise
 
     def add(self, record: GradientRecord) -> None:
         """Summarise the steps of ``record``, which follow those before."""
         per_epoch = self._steps_per_epoch
         epochs = None if per_epoch is None else record.steps // per_epoch
-        self._parts.append(statistics_rows(record, self._tracker.update(record), epochs))
+        n_diverged = self._tracker.update(record)
+        self._parts.append(statistics_rows(record, n_diverged, epochs))
+        if record.trace:
+            parts = {
+                name: (trace, record.sq_gradient[name]) for name, trace in record.trace.items()
+            }
+            self._noise.append(noise_rows(record.steps, parts, n_diverged, epochs))
 
     def tables(self) -> Tables:
-        """The artefacts ``statistics`` and ``divergence``."""
+        """The artefacts ``statistics``, ``divergence`` and ``noise``, empty where none is told."""
         # One order of rows, whatever number of steps a record holds: blocks merge row by row.
         order = ["quantity", "tensor", "estimator", "step"]
         statistics = pd.concat(self._parts).sort_values(order, ignore_index=True)
-        return {"statistics": statistics, "divergence": self._tracker.rows()}
+        noise = no_noise()
+        if self._noise:
+            noise = pd.concat(self._noise).sort_values(["tensor", "step"], ignore_index=True)
+        return {"statistics": statistics, "divergence": self._tracker.rows(), "noise": noise}
 
     def copy(self) -> Self:
         """The same summary, to be left as it is while this one goes on; rows are shared."""
         other = type(self)(len(self._tracker.first_step), self._steps_per_epoch)
         other._parts = self._parts.copy()
+        other._noise = self._noise.copy()
         other._tracker.first_step = self._tracker.first_step.copy()
         return other
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs, as a `artifacts.checkpoint.State`; after the first record."""
         self._parts = [pd.concat(self._parts, ignore_index=True)]
-        return {"statistics": self._parts[0], "first_step": self._tracker.first_step}
+        self._noise = [pd.concat(self._noise, ignore_index=True)] if self._noise else []
+        return {
+            "statistics": self._parts[0],
+            "noise": self._noise[0] if self._noise else None,
+            "first_step": self._tracker.first_step,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._parts = [state["statistics"]]
+        self._noise = [] if state["noise"] is None else [state["noise"]]
         self._tracker.first_step = state["first_step"].copy()

@@ -22,9 +22,14 @@ STATISTICS = 10
 UPDATE = 15
 # Files as `artifacts.files.write_table` leaves them, measured on blocks of each kind: bytes of an
 # empty table with its provenance, and of a row.
-_FILES = {"statistics": (5600, 58), "divergence": (1300, 8), "metrics": (2300, 11)}
+_FILES = {
+    "statistics": (5600, 58),
+    "divergence": (1300, 8),
+    "noise": (8400, 66),
+    "metrics": (2300, 11),
+}
 # The same in a checkpoint, which has another encoding.
-_SAVED_TABLES = {"statistics": (12000, 58), "metrics": (3100, 8)}
+_SAVED_TABLES = {"statistics": (12000, 58), "noise": (6600, 70), "metrics": (3100, 8)}
 ROW_IN_MEMORY = 150  # bytes of a row of statistics as a frame
 ITEMSIZE = {"float32": 4, "float64": 8}
 

@@ -68,6 +68,11 @@ class Experiment:
         return self.optimizer == PLAIN_SGD and self.clipping is None
 
     @property
+    def is_averaged(self) -> bool:
+        """Whether gradients of single examples are taken at recorded steps, in epochs."""
+        return False
+
+    @property
     def blocks(self) -> range:
         """Block indices, called ``seed`` in the paths."""
         return range(self.runs // self.runs_per_block)
@@ -137,6 +142,10 @@ class EpochExperiment(Experiment):
     distorted_every: Count | Literal["never"] | None = None
     """Epochs from one evaluation of the distorted images to the next, or `never`."""
     rao_blackwell: RaoBlackwell | None = None
+
+    @property
+    def is_averaged(self) -> bool:
+        return self.rao_blackwell is not None
 
     def averaged_examples(self, batch_size: int, n: int) -> int:
         """Over how many of n examples the variance is averaged at recorded steps, at most."""

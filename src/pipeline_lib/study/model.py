@@ -39,6 +39,9 @@ COUPLED: LossKind = "not a mean over examples: they are coupled"
 """The loss of a batch cannot be had from those of its examples, as with correlations, contrastive
 losses and normalisation by the statistics of the batch."""
 
+NoiseScale = Literal["theory", "runs"]
+"""The two parts of the gradient noise scale are exact, or estimated from the runs."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -104,6 +107,10 @@ class Model(ABC):
     def known_examples(self) -> int | None:
         """Training examples, where the configuration says how many."""
         return None
+
+    def noise_scale(self, experiment: "Experiment") -> NoiseScale | None:
+        """Where the gradient noise scale of ``experiment`` comes from; None if it has none."""
+        return "runs" if experiment.is_averaged else None
 
     def sources(self, experiment: str) -> Mapping[str, str]:
         """The tables that training reads, by name; paths below ``results/{scale}/``."""

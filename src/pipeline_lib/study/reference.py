@@ -52,16 +52,16 @@ schedule. Only a section with another `kind` is replaced as a whole.
 
 ```yaml
 scales:
-  overnight:
+  weekend:
     mnist: {learning_rate: {initial: 0.01}, epochs: 100}
 ```
 
 Put your own scale into `mine.yaml` and choose it by its name:
 
-    snakemake --cores all --configfile mine.yaml --config scale=overnight
+    snakemake --cores all --configfile mine.yaml --config scale=weekend
 
 Experiments that it does not list run with the paper's values, which may take long: list them too,
-or choose some by `only`. Results go to `results/overnight/`. The name of a scale has lower-case
+or choose some by `only`. Results go to `results/weekend/`. The name of a scale has lower-case
 letters, digits and `_`. The scale `paper` must be there and is best left empty.
 """
 _EXPERIMENTS = """\

@@ -49,12 +49,17 @@ class ExactMoments:
         stochastic_gradient: (T, B) var(g_t | F_0), the trace of the covariance matrix of g_t.
         full_gradient: (T, B) var(∇L(w_t) | F_0); zero at t = 0.
         expected_loss: (T, B) E[L(w_t) | F_0] of the mean loss L.
+        example_variance: (T, B) E[tr Sigma(w_t) | F_0], the variance of one sample's gradient with
+            denominator n − 1.
+        sq_gradient: (T, B) E[|∇L(w_t)|² | F_0].
     """
 
     batch_sizes: NDArray[np.int64]
     stochastic_gradient: NDArray[np.float64]
     full_gradient: NDArray[np.float64]
     expected_loss: NDArray[np.float64]
+    example_variance: NDArray[np.float64]
+    sq_gradient: NDArray[np.float64]
 
 
 def batch_factor(batch_size: ArrayLike, n: int) -> NDArray[np.float64]:
@@ -182,7 +187,7 @@ def exact_moments(
     noise = np.empty_like(sigma)
 
     shape = (len(rates), len(sizes))
-    stochastic, full, loss = np.empty(shape), np.empty(shape), np.empty(shape)
+    stochastic, full, loss, of_one, square = (np.empty(shape) for _ in range(5))
     # Divergence at some batch sizes is a result, marked below.
     with np.errstate(over="ignore", invalid="ignore"):
         for t, rate in enumerate(rates):
@@ -193,9 +198,11 @@ def exact_moments(
 
             np.matmul(noise_map, sigma, out=noise)
             noise += (gradients.T @ gradients / n)[row, col][:, None]
+            of_one[t] = noise[diagonal].sum(axis=0) * n / (n - 1)
             noise *= factor
             spread = sigma[diagonal]
             full[t] = curvature**2 @ spread
+            square[t] = gradient @ gradient + full[t]
             stochastic[t] = noise[diagonal].sum(axis=0) + full[t]
             loss[t] = 0.5 * (np.mean(residual**2) + curvature @ spread)
 
@@ -205,9 +212,9 @@ def exact_moments(
             noise *= rate**2
             sigma += noise
 
-    for values in (stochastic, full, loss):
+    for values in (stochastic, full, loss, of_one, square):
         values[~np.isfinite(values)] = np.nan
-    return ExactMoments(sizes.astype(np.int64), stochastic, full, loss)
+    return ExactMoments(sizes.astype(np.int64), stochastic, full, loss, of_one, square)
 
 
 def _noise_map(x: NDArray[np.float64]) -> NDArray[np.float64]:

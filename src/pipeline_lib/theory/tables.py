@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.artifacts.schemas import SCHEMAS
+from pipeline_lib.estimation.noise_scale import noise_scale
 from pipeline_lib.estimation.statistics import ALL, FULL, STOCHASTIC
 from pipeline_lib.theory.linear_regression import ExactMoments
 from pipeline_lib.theory.polynomial import VariancePolynomial
@@ -50,6 +51,35 @@ def expected_loss_table(moments: ExactMoments, init: int) -> pd.DataFrame:
         }
     )
     return table.dropna(subset="loss", ignore_index=True)
+
+
+def exact_noise_scale_table(moments: ExactMoments, init: int) -> pd.DataFrame:
+    """Rows of the ``noise_scale`` artefact: the two parts and their ratio for every b and step.
+
+    Values beyond the range of float64 have no row.
+    """
+    n_steps = len(moments.sq_gradient)
+    trace, sq_gradient = moments.example_variance.T.ravel(), moments.sq_gradient.T.ravel()
+    ratio = noise_scale(trace, sq_gradient)
+    table = pd.DataFrame(
+        {
+            "init": init,
+            "b": np.repeat(moments.batch_sizes, n_steps),
+            "step": np.tile(np.arange(n_steps), len(moments.batch_sizes)),
+            "epoch": pd.array([pd.NA] * len(ratio), dtype="Int32"),
+            "tensor": ALL,
+            "trace": trace,
+            "sq_gradient": sq_gradient,
+            "noise_scale": ratio,
+            "ci_low": ratio,
+            "ci_high": ratio,
+            "n_runs": pd.array([pd.NA] * len(ratio), dtype="Int32"),
+            "exact": True,
+            "reliable": np.isfinite(ratio),
+            "n_diverged": 0,
+        }
+    )
+    return table.dropna(subset=["trace", "sq_gradient"], ignore_index=True)
 
 
 def polynomial_table(polynomials: Iterable[VariancePolynomial], init: int) -> pd.DataFrame:

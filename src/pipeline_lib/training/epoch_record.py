@@ -64,7 +64,7 @@ class EpochRecord:
         self._metrics.append(frame)
 
     def tables(self) -> Tables:
-        """``statistics``, ``divergence``, whose replicas count from 0, and ``metrics``."""
+        """Those of `Summary`, whose replicas count from 0, and ``metrics``."""
         self._close()
         return self._summary.tables() | {"metrics": self._all_metrics()}
 

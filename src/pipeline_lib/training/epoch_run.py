@@ -98,7 +98,7 @@ class EpochRun:
             meanwhile(self)
 
     def tables(self) -> Tables:
-        """``statistics``, ``divergence`` and ``metrics``; replicas of ``divergence`` count from 0.
+        """Those of `EpochRecord`: replicas of ``divergence`` count from 0.
 
         A replica lost after the last recorded step is so at the step after training.
         """

@@ -6,6 +6,7 @@ to replicas (`pipeline_lib.sampling.epochs`), so a replica's path does not depen
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def epoch_block(
             resumed block keeps the groups that it was started with.
 
     Returns:
-        Rows of ``statistics``, ``divergence`` and ``metrics``. The recorded gradient is that of the
+        All tables, ``noise`` where examples are averaged. The recorded gradient is that of the
         mean loss over the mini-batch, whatever the optimiser; where gradients are clipped, the
         clipped one is recorded beside it. A replica has diverged at the first recorded step at
         which its gradient or a weight is not finite, or, after the last of them, at the step after
@@ -82,9 +83,12 @@ def epoch_block(
         run.train(save_if_due)
         finished.append(run.tables())
         del run  # its memory is for the next group
-    groups = [BlockTables(tables["statistics"], tables["divergence"]) for tables in finished]
+    groups = [
+        BlockTables(tables["statistics"], tables["divergence"], noise=tables["noise"])
+        for tables in finished
+    ]
     block = pooled(groups, sizes)
     block.log_divergence(n_replicas, plan.batch_size)
     rows = pd.concat([tables["metrics"] for tables in finished])
     metrics = rows.sort_values(["split", "epoch", "replica"], ignore_index=True)
-    return BlockTables(block.statistics, block.divergence, metrics)
+    return replace(block, metrics=metrics)

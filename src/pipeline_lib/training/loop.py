@@ -38,6 +38,17 @@ class ConditionalFromNorms(Protocol):
         ...
 
 
+@runtime_checkable
+class ExampleVariance(Protocol):
+    """A stack that knows tr Sigma(w_t), the variance of one example's gradient."""
+
+    def example_variance(
+        self, conditional: Mapping[str, Tensor], batch_size: int
+    ) -> Mapping[str, Tensor]:
+        """It by tensor, (R,), from var(g_t | F_t) of ``batch_size`` examples, which is at hand."""
+        ...
+
+
 def train(
     stack: ReplicaStack[Batch],
     draw_batch: Callable[[], Batch],
@@ -77,7 +88,10 @@ def train(
             update.clip(gradients)
             if update.clipping is not None:
                 moments |= step_moments(CLIPPED, gradients)
-            reports.append(Report(moments | full_moments, conditional))
+            trace: Mapping[str, Tensor] = {}
+            if full_moments and isinstance(stack, ExampleVariance):
+                trace = stack.example_variance(conditional, batch_size)
+            reports.append(Report(moments | full_moments, conditional, trace=trace))
             update.step(gradients, learning_rates[step])
         yield gather_record(np.array(steps), reports)
 

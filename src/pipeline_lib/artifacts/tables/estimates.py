@@ -1,6 +1,7 @@
 """Estimates of an experiment: its blocks merged."""
 
 from pipeline_lib.artifacts.tables.columns import (
+    BOOL,
     CATEGORY,
     DOF,
     EPOCH,
@@ -47,6 +48,33 @@ ESTIMATES = {
             N_DIVERGED,
         ),
         key=("init", "b", "quantity", "tensor", "estimator", "step"),
+        lead=PER_EXPERIMENT,
+    ),
+    "noise_scale": table(
+        "The gradient noise scale B_simple, the batch size at which noise and signal are equal "
+        "(McCandlish et al., arXiv 1812.06162).",
+        "noise/{experiment}.parquet",
+        (
+            INIT,
+            B,
+            STEP,
+            EPOCH.with_nullable(True),
+            TENSOR,
+            column("trace", FLOAT, "Variance of one example's gradient, given the initial weights",
+                unit=SQUARED, formula="E[tr Sigma(w_t) | F_0]", nullable=True),
+            column("sq_gradient", FLOAT, "Squared norm of the full gradient, likewise; an estimate "
+                "from random examples may be negative",
+                unit=SQUARED, formula="E[|grad L(w_t)|^2 | F_0]", nullable=True),
+            column("noise_scale", FLOAT, "Their ratio; missing where sq_gradient is not positive",
+                unit="examples", formula="trace / sq_gradient", nullable=True),
+            *INTERVAL,
+            N_RUNS.with_nullable(True),
+            column("exact", BOOL, "True where the values are exact: they have no runs, and both "
+                "ends of the interval are the value"),
+            RELIABLE,
+            N_DIVERGED,
+        ),
+        key=("init", "b", "tensor", "step"),
         lead=PER_EXPERIMENT,
     ),
     "epoch_variance": table(
@@ -119,4 +147,4 @@ ESTIMATES = {
         key=("init", "b", "split", "metric", "epoch"),
         lead=PER_EXPERIMENT,
     ),
-}
+}  # fmt: skip

@@ -29,6 +29,7 @@ from pipeline_lib.models.linear_network.two_layer import (
     preferred_form,
     reduce_hidden,
     variance_given_weights,
+    variance_of_one,
 )
 from pipeline_lib.models.linear_network.two_layer_kernel import (
     FULL1,
@@ -203,7 +204,7 @@ def _report(numbers: StepNumbers, p: int, batch_size: int) -> Report:
         torch.from_numpy(numbers.first_layer),
         {name: moments[FULL, name]["sq_norms"] for name in (W1, W2)},
     )
-    return Report(moments, conditional)
+    return Report(moments, conditional, trace=variance_of_one(conditional, batch_size))
 
 
 def _child(stream: np.random.SeedSequence, group: int) -> np.random.SeedSequence:

@@ -62,11 +62,14 @@ def block_cost(model: LinearNetwork, experiment: Experiment, b: int, threads: in
     numbers = at_once * (lasting * parameters + p * (b + 3 * p))
     # Each matrix and all together: two estimators of one gradient, one of each other.
     rows = (3 + (experiment.clipping is not None)) * len(model.layers) * steps
+    of_noise = len(model.layers) * steps
     # Every group's table stays until they are pooled, which stacks them.
-    tables = (2 * groups + 3) * rows * ROW_IN_MEMORY
+    tables = (2 * groups + 3) * (rows + of_noise) * ROW_IN_MEMORY
     resident = numbers * ITEMSIZE[model.dtype] + tables
-    written = file_bytes("statistics", rows) + file_bytes("divergence", 0)
-    saved = groups * saved_table_bytes("statistics", rows)
+    written = (
+        file_bytes("statistics", rows) + file_bytes("divergence", 0) + file_bytes("noise", of_noise)
+    )
+    saved = groups * (saved_table_bytes("statistics", rows) + saved_table_bytes("noise", of_noise))
     checkpoint = at_once * (1 + optimizer.kept) * parameters * ITEMSIZE[model.dtype] + saved
     operations = float(replicas * steps * step)
     return BlockCost(steps, replicas, groups, groups, operations, resident, written, checkpoint)

@@ -11,12 +11,13 @@ Two layers are the network of Section 3.2 of arXiv 2004.13146 (equations 2 and 3
 `pipeline_lib.models.linear_network.two_layer` is faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from pipeline_lib.models.linear_network.two_layer import variance_of_one
 from pipeline_lib.sampling.gaussian import GaussianBatch, Inputs
 from pipeline_lib.training.replica_moments import sq_norms
 
@@ -68,6 +69,12 @@ class DeepLinearReplicas:
             / batch_size
             for name, left, right in zip(self.parameters, above, below, strict=True)
         }
+
+    def example_variance(
+        self, conditional: Mapping[str, Tensor], batch_size: int
+    ) -> dict[str, Tensor]:
+        """`pipeline_lib.models.linear_network.two_layer.variance_of_one`."""
+        return variance_of_one(conditional, batch_size)
 
     def _residual(self) -> Tensor:
         product = self._below()[-1]

@@ -12,7 +12,7 @@ from pipeline_lib.sampling.names import Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.cost import BlockCost, Speed
 from pipeline_lib.study.experiment import Experiment
-from pipeline_lib.study.model import Model, TrainingData, Weights
+from pipeline_lib.study.model import Model, NoiseScale, TrainingData, Weights
 from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import AtLeastTwo, Count, NotNegative, Positive, section
 
@@ -47,6 +47,9 @@ class LinearNetwork(Model):
 
     def uncovered(self, experiment: Experiment) -> str | None:
         return None  # at t = 0 at least: see `exact_steps`
+
+    def noise_scale(self, experiment: Experiment) -> NoiseScale | None:
+        return "runs"  # each tells tr Sigma(w_t) in closed form
 
     def exact_steps(self, experiment: Experiment) -> int:
         """How many steps, from t = 0 on, have exact values.

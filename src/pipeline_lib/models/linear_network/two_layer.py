@@ -78,6 +78,11 @@ def variance_given_weights(
     }
 
 
+def variance_of_one(conditional: Mapping[str, Tensor], batch_size: int) -> dict[str, Tensor]:
+    """The variance of one example's gradient, (R,), from that of the mean of independent ones."""
+    return {name: batch_size * variance for name, variance in conditional.items()}
+
+
 class TwoLayerReplicas:
     """R two-layer linear networks in lock-step.
 
@@ -139,6 +144,12 @@ class TwoLayerReplicas:
             sq_norms(self.parameters[W1]),
             full_sq_norms,
         )
+
+    def example_variance(
+        self, conditional: Mapping[str, Tensor], batch_size: int
+    ) -> dict[str, Tensor]:
+        """`variance_of_one`."""
+        return variance_of_one(conditional, batch_size)
 
     def _residual_and_first_gradient(self) -> tuple[Tensor, Tensor]:
         """𝒲 and W2ᵀ𝒲, computed once for each state of the weights."""

@@ -92,7 +92,7 @@ class _KernelRun:
                 some = rates[start : start + chunk]
                 if in_epochs:
                     once = self._plan.sampling == "shuffled_once"
-                    stochastic, full, mean, conditional = advance_in_epochs(
+                    stochastic, full, mean, conditional, of_one = advance_in_epochs(
                         self._design,
                         EpochSteps(start, some, b, once),
                         self._replicas,
@@ -100,12 +100,15 @@ class _KernelRun:
                         threads,
                     )
                     means = {ALL: vector_moments(mean).sq_deviations}
+                    trace = {ALL: of_one}
+                    sq_gradient = {ALL: np.einsum("trp,trp->tr", full, full)}
                 else:
                     replace = self._plan.sampling == "with_replacement"
                     stochastic, full, conditional = advance(
                         self._design, b, some, self._replicas, pool, threads, replace
                     )
-                    means = {}
+                    # Here the theory knows the gradient noise scale exactly.
+                    means, trace, sq_gradient = {}, {}, {}
                 yield GradientRecord(
                     np.arange(start, start + len(some)),
                     {
@@ -115,6 +118,8 @@ class _KernelRun:
                     np.isfinite(np.einsum("trp,trp->tr", stochastic, stochastic)),
                     {ALL: conditional},
                     means,
+                    trace=trace,
+                    sq_gradient=sq_gradient,
                 )
 
     def state(self) -> dict[str, Any]:

@@ -34,7 +34,11 @@ def block_cost(model: LinearRegression, experiment: Experiment, b: int) -> Block
     chunk = 6 * max(min(CHUNK_BYTES, steps * replicas * 2 * 8 * p), replicas * 2 * 8 * p)
     state = replicas * (4 * n + 8 * p + 32)  # shuffles, weights, generators
     resident = chunk + state + 3 * rows * ROW_IN_MEMORY
-    written = file_bytes("statistics", rows) + file_bytes("divergence", 0)
+    of_noise = steps if model.noise_scale(experiment) == "runs" else 0
+    written = (
+        file_bytes("statistics", rows) + file_bytes("divergence", 0) + file_bytes("noise", of_noise)
+    )
     checkpoint = state + saved_table_bytes("statistics", rows)
+    checkpoint += saved_table_bytes("noise", of_noise) if of_noise else 0
     operations = float(replicas * steps * step)
     return BlockCost(steps, replicas, 1, replicas, operations, resident, written, checkpoint)

@@ -147,6 +147,19 @@ class KernelState:
 
 
 @njit(nogil=True, cache=True)
+def _dispersion(dispersion_root: Any, w: Any) -> Any:
+    """(1/n) sum_i |grad L_i - grad L|^2 at the weights ``w`` (p,)."""
+    p = len(w)
+    spread = 0.0
+    for k in range(p + 1):
+        entry = dispersion_root[k, p]
+        for j in range(p):
+            entry += dispersion_root[k, j] * w[j]
+        spread += entry * entry
+    return spread
+
+
+@njit(nogil=True, cache=True)
 def _advance(
     features: Any,
     target: Any,
@@ -182,13 +195,7 @@ def _advance(
             for k in range(p):
                 for j in range(p):
                     mean_gradient[j] += gradient_map[k, j] * w[k]
-            spread = 0.0
-            for k in range(p + 1):
-                entry = dispersion_root[k, p]
-                for j in range(p):
-                    entry += dispersion_root[k, j] * w[j]
-                spread += entry * entry
-            conditional[t, r] = factor * spread
+            conditional[t, r] = factor * _dispersion(dispersion_root, w)
 
             if with_replacement:
                 chosen = drawn
@@ -269,6 +276,7 @@ def _advance_in_epochs(
     features: Any,
     target: Any,
     gradient_map: Any,
+    dispersion_root: Any,
     batch_size: int,
     shuffled_once: bool,
     first_step: int,
@@ -280,6 +288,7 @@ def _advance_in_epochs(
     full: Any,
     mean: Any,
     conditional: Any,
+    trace: Any,
 ) -> None:
     n, p = features.shape
     steps_per_epoch = n // batch_size
@@ -321,6 +330,7 @@ def _advance_in_epochs(
                         spread += deviation * deviation
                 spread *= (m - batch_size) / (batch_size * (m - 1.0) * m)
             conditional[t, r] = spread
+            trace[t, r] = n / (n - 1.0) * _dispersion(dispersion_root, w)
             for j in range(p):
                 full[t, r, j] = gradient_map[p, j]
             for k in range(p):
@@ -352,19 +362,20 @@ def advance_in_epochs(
     state: KernelState,
     pool: ThreadPoolExecutor,
     threads: int,
-) -> tuple[Floats, Floats, Floats, Floats]:
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Make ``steps`` with every replica; ``state`` moves on in place.
 
     Returns the stochastic gradients (T, R, p), the full gradients (T, R, p), and of g_t given all
     steps before the mean (T, R, p) and the variance (T, R). With U the m examples that the epoch
     has left, the mean is the gradient over U, and the variance ``c_{b,m} (1/m) sum_U |grad L_i -
     grad L_U|^2`` with ``c_{b,m} = (m - b) / (b (m - 1))`` (Lemma 1 on U). In later epochs of
-    examples that are shuffled once the mini-batch itself is U.
+    examples that are shuffled once the mini-batch itself is U. Last comes the variance of the
+    gradient of one of all n examples, (T, R), with denominator n - 1.
     """
     n_replicas, p = state.weights.shape
     n_steps = len(steps.learning_rates)
     stochastic, full, mean = (np.empty((n_steps, n_replicas, p)) for _ in range(3))
-    conditional = np.empty((n_steps, n_replicas))
+    conditional, trace = (np.empty((n_steps, n_replicas)) for _ in range(2))
     edges = np.linspace(0, n_replicas, max(1, min(threads, n_replicas)) + 1).astype(int)
 
     def run(low: int, high: int) -> None:
@@ -373,6 +384,7 @@ def advance_in_epochs(
             design.features,
             design.target,
             design.gradient_map,
+            design.dispersion_root,
             steps.batch_size,
             steps.shuffled_once,
             steps.first_step,
@@ -384,7 +396,8 @@ def advance_in_epochs(
             full[:, part],
             mean[:, part],
             conditional[:, part],
+            trace[:, part],
         )
 
     list(pool.map(run, edges[:-1].tolist(), edges[1:].tolist()))
-    return stochastic, full, mean, conditional
+    return stochastic, full, mean, conditional, trace

@@ -1,5 +1,7 @@
 """R replicas of linear regression through torch: the GPU path, and the kernel's reference."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -67,8 +69,17 @@ class LinearReplicas:
         c_b = float(batch_factor(batch_size, len(self.target)))
         if self._sampling == "with_replacement":
             c_b = 1 / batch_size
-        spread = (self._extended() @ self.dispersion_root.T).square().sum(dim=1)
-        return {"weights": c_b * spread}
+        return {"weights": c_b * self._dispersion()}
+
+    def example_variance(
+        self, conditional: Mapping[str, Tensor], batch_size: int
+    ) -> dict[str, Tensor]:
+        """``1/(n-1) sum_i |grad L_i - grad L|^2`` over all examples, (R,), whatever is drawn."""
+        n = len(self.target)
+        return {"weights": n / (n - 1) * self._dispersion()}
+
+    def _dispersion(self) -> Tensor:
+        return (self._extended() @ self.dispersion_root.T).square().sum(dim=1)
 
     def conditional_from_batch(
         self, batch: ExampleBatch

@@ -12,7 +12,7 @@ from pipeline_lib.sampling.names import IN_EPOCHS, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.cost import BlockCost, Speed
 from pipeline_lib.study.experiment import Experiment, IterationExperiment, check_batch_sizes
-from pipeline_lib.study.model import Model, TrainingData, Weights
+from pipeline_lib.study.model import Model, NoiseScale, TrainingData, Weights
 from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import UNIQUE, EachOnce, section
 
@@ -63,6 +63,9 @@ class LinearRegression(Model):
         if not experiment.is_plain:
             return "the exact theory is that of plain SGD"
         return None
+
+    def noise_scale(self, experiment: Experiment) -> NoiseScale | None:
+        return "theory" if self.uncovered(experiment) is None else "runs"
 
     def sources(self, experiment: str) -> Mapping[str, str]:
         return {"data": f"data/{self.dataset}.parquet"}

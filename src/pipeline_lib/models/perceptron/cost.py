@@ -78,7 +78,8 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
     )
     # Averaging gives the stochastic gradient a second estimator and adds the full one.
     quantities = 1 + (experiment.clipping is not None) + 2 * (averaged > 0)
-    rows = quantities * recorded * (2 * (len(layers) - 1) + 1)  # weights, biases, all together
+    tensors = 2 * (len(layers) - 1) + 1  # weights, biases, all together
+    rows, of_noise = quantities * recorded * tensors, (averaged > 0) * recorded * tensors
     # The table of all images is read whole: from the file, as objects, joined.
     images = sum(IMAGES.values()) + IMAGES["validation"]
     resident = block_bytes(size, replicas) + 3 * images * _IMAGE_BYTES + 3 * rows * ROW_IN_MEMORY
@@ -86,9 +87,11 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
     written = (
         file_bytes("statistics", rows)
         + file_bytes("divergence", 0)
+        + file_bytes("noise", of_noise)
         + file_bytes("metrics", metrics)
     )
     saved = saved_table_bytes("statistics", rows) + saved_table_bytes("metrics", metrics)
+    saved += saved_table_bytes("noise", of_noise) if of_noise else 0
     checkpoint = replicas * (1 + optimizer.kept) * parameters * itemsize + saved
     return BlockCost(steps, replicas, 1, replicas, float(operations), resident, written, checkpoint)
 

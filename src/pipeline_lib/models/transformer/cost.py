@@ -70,6 +70,7 @@ def block_cost(model: Transformer, experiment: Experiment, b: int) -> BlockCost:
     written = (
         file_bytes("statistics", rows)
         + file_bytes("divergence", 0)
+        + file_bytes("noise", (averaged > 0) * recorded)
         + file_bytes("metrics", metrics)
     )
     checkpoint = 4 * (1 + kept) * replicas * parameters
