@@ -122,8 +122,9 @@ def test_the_whole_example_is_its_own_experiments_and_nothing_of_the_paper(place
     counted = jobs(done.stdout + done.stderr)
     each = ("check_own_code", "draw_own_weights", "aggregate_variance", "summarise_metrics")
     each += ("gradient_variance", "tensors_variance", "own_losses", "decide_ordering")
+    each += ("estimate_noise_scale", "noise_scale")
     assert {name: counted.pop(name) for name in each} == dict.fromkeys(each, 4)
-    assert counted == {"train_network": 12, "describe_results": 1, "all": 1, "total": 46}
+    assert counted == {"train_network": 12, "describe_results": 1, "all": 1, "total": 54}
 
 
 def test_nothing_is_done_again_although_the_checkout_has_moved(places) -> None:
