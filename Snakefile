@@ -2,6 +2,9 @@
 #
 #   results/{scale}/
 #     data/{dataset}.parquet, .json                                raw data, checked, and its origin
+#     figures/{e}_variance.svg, {e}_tensors, {e}_losses            of an own experiment
+#     figures/{e}/variance_of_{tensor}.svg, pages/own/{e}.html     on demand; what came out of it
+#     checks/{e}.{state}.json                                      own code, tried before it is used
 #     weights/experiment={e}/init={i}.safetensors                  initial weights
 #     runs/{table}/{e}/init_{i}/b_{b}/seed_{s}.parquet             one training block: statistics, ...
 #     variance/{e}.parquet, efficiency/{e}, epoch_variance/{e}     estimates with intervals
@@ -62,10 +65,10 @@ onstart:
             stop(error)
 
 
-# What was wrong comes below all that Snakemake says of the jobs that failed.
+# What was wrong comes last, below Snakemake's own closing lines.
 onerror:
-    for line in errors_told(map(Path, log)):
-        print(line, file=sys.stderr)
+    for line in reversed(errors_told(map(Path, log))):
+        atexit.register(print, line, file=sys.stderr)
 
 
 localrules:
@@ -81,11 +84,7 @@ rule all:
             figure=FIGURES,
             format=["svg", "png"],
         ),
-        expand(
-            f"{RESULTS}/figures/{{experiment}}_variance.{{format}}",
-            experiment=chosen(OWN),
-            format=["svg", "png"],
-        ),
+        OWN_FIGURES,
         expand(
             f"{RESULTS}/figures/{{experiment}}_noise_scale.{{format}}",
             experiment=chosen(NOISE_SCALES),

@@ -16,6 +16,7 @@ EXPECTED = "'package.module:name'"
 _USED = {"pipeline_lib", "torch", "torchvision", "transformers", "numpy", "scipy", "pandas",
          "pyarrow", "numba", "safetensors", "pydantic", "matplotlib", "seaborn", "psutil", "tqdm",
          "yaml", "snakemake"}  # fmt: skip
+_BY_NAME = ("import_module", "__import__")
 REFERENCE = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$"
 """What a reference looks like, as a regular expression."""
 _PATTERN = re.compile(REFERENCE)
@@ -105,20 +106,20 @@ def refuse_shadows(folders: Iterable[Path]) -> None:
                 )
 
 
-def named_files(names: Iterable[str], folders: Iterable[Path]) -> list[Path]:
-    """The files that ``names``, of files and folders, stand for, from the first folder with them.
+def named_files(where: str, names: Iterable[str], folder: Path) -> list[Path]:
+    """The files that ``names``, of files and folders in ``folder``, stand for.
 
-    Raises ConfigError for a name that no folder has.
+    Raises ConfigError, which begins with ``where``, for a name that ``folder`` does not have.
     """
-    folders, files = list(folders), list[Path]()
+    files = list[Path]()
     for name in names:
-        places = [folder / name for folder in folders if (folder / name).exists()]
-        if not places:
+        place = folder / name
+        if not place.exists():
             raise ConfigError(
-                f"config: depends_on: {name!r} is no file or folder in "
-                f"{', '.join(map(str, folders)) or 'any folder'}"
+                f"{where}: {name!r} is no file or folder in {folder}; allowed: paths that begin in "
+                "the folder of the configuration file, or with /"
             )
-        files += sorted(places[0].rglob("*")) if places[0].is_dir() else [places[0]]
+        files += sorted(place.rglob("*")) if place.is_dir() else [place]
     return [path for path in files if path.is_file() and "__pycache__" not in path.parts]
 
 
@@ -139,7 +140,10 @@ def _files_of(module: str, folders: list[Path]) -> list[Path]:
 
 
 def _imported(path: Path) -> set[str]:
-    """The dotted names that a file imports; relative ones are of its own package."""
+    """The dotted names that a file imports; relative ones are of its own package.
+
+    Of imports by ``import_module(name)`` those whose name is written out.
+    """
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
@@ -150,6 +154,10 @@ def _imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(_BY_NAME):
+            match node.args:
+                case [ast.Constant(value=str(name)), *_]:
+                    names.add(name)
     return names
 
 

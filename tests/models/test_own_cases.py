@@ -68,6 +68,7 @@ def experiment(
 def trained(of: EpochExperiment) -> tuple[BlockTables, dict[str, Any], dict[str, Any], Block]:
     """Tables, what artefacts note, the initial weights and the block of the smallest b."""
     block = Block(of, 0, of.batch_sizes[0], 0, 20200428)
+    of.model.examine(of, of.model.own_files([ROOT / "tests"]))
     weights = of.model.draw_weights(of, 0, {})
     data = of.model.load(of, {})
     return of.model.train(block, weights, data), dict(data.notes), weights, block
@@ -221,7 +222,7 @@ def test_the_average_over_all_examples_is_the_closed_form_at_step_0(name: str) -
     of = experiment(make_model, loss, dataset, {"rao_blackwell": {"examples": "all"}})
     if kind != MEAN:
         with pytest.raises(ConfigError, match=rf"mine.rao_blackwell: the loss is {kind}"):
-            of.model.draw_weights(of, 0, {})
+            of.model.examine(of, [])
         return
     (x, y), _ = getattr(own_cases, dataset)()
     tables, _, weights, block = trained(of)
@@ -263,6 +264,45 @@ def test_step_0_of_a_recurrent_network_has_its_closed_form(kind: str) -> None:
     first = tables.statistics[tables.statistics["tensor"] == ALL].iloc[0]
     error = np.sqrt(first["contribution_m2"] / (runs * (runs - 1)))
     assert abs(first["contribution_mean"] - closed) < 4 * error < 0.5 * closed
+
+
+def test_step_0_of_resnet_18_with_frozen_norms_has_its_closed_form(monkeypatch) -> None:
+    """The same; with the statistics of mini-batches, which couple examples, there is none."""
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(ROOT / "examples/networks")
+    from networks_study.data import images
+    from torchvision.models import resnet18
+
+    n, b, runs = 12, 4, 6
+    of = experiment(
+        "torchvision.models:resnet18",
+        CROSS_ENTROPY,
+        "networks_study.data:images",
+        {"runs": runs, "runs_per_block": runs, "batch_sizes": [b]},
+        arguments={
+            "make_model": {"num_classes": 10},
+            "dataset": {"training": n, "validation": 2},
+        },
+        batch_norm="frozen",
+        dtype="float32",
+    )
+    tables, notes, weights, _ = trained(of)
+    assert notes["loss"] == MEAN
+    (x, y), _ = images(n, 2)
+    module = resnet18(num_classes=10)
+    module.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()
+    x, y = torch.tensor(x, dtype=torch.float32), torch.tensor(y)
+    single = [
+        plain_gradient(module, functional.cross_entropy, x[[i]], y[[i]]).astype(np.float32)
+        for i in range(n)
+    ]
+    closed = (1 / b - 1 / n) * n / (n - 1) * np.var(single, axis=0, dtype=np.float64).sum()
+    first = tables.statistics[tables.statistics["tensor"] == ALL].iloc[0]
+    error = np.sqrt(first["contribution_m2"] / (runs * (runs - 1)))
+    assert abs(first["contribution_mean"] - closed) < 4 * error < closed
 
 
 def last_losses(tables: BlockTables, split: str = "training") -> np.ndarray:

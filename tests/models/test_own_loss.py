@@ -1,5 +1,6 @@
 """Kinds of loss, told from single examples, pairs and all together."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -95,7 +96,6 @@ def test_a_sum_is_refused() -> None:
 
 
 def test_frames_sparse_matrices_lists_and_memory_maps_are_taken(tmp_path) -> None:
-    import numpy as np
     import pandas as pd
     from scipy import sparse
 
@@ -120,8 +120,59 @@ def test_what_does_not_fit_the_memory_is_refused_before_it_is_made(monkeypatch) 
 
     monkeypatch.setattr("pipeline_lib.models.module.own_data.free_memory", lambda: 2**30)
     huge = sparse.csr_array((10**6, 10**5))
-    with pytest.raises(ConfigError, match="take 381469 MiB of memory, 1024 MiB are free"):
+    with pytest.raises(ConfigError, match="take 762939 MiB of memory, 1024 MiB are free"):
         load_data(lambda: ((huge, [0]), (huge, [0])), {}, "float32")
+
+
+class Counted(torch.utils.data.Dataset):
+    """Items of 400 bytes and a label of 8; how many were read."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.reads = n, 0
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        self.reads += 1
+        return np.full(100, i, dtype=np.float32), i % 3
+
+
+def test_what_is_larger_than_memory_is_refused_before_it_is_read(tmp_path, monkeypatch) -> None:
+    """With a limit of 1 MiB, of which 80 % are allowed; nothing here is really large."""
+    monkeypatch.setattr("pipeline_lib.models.module.own_data.free_memory", lambda: 2**20)
+    large, small = Counted(2000), Counted(500)
+    with pytest.raises(ConfigError, match="take 1 MiB of memory, 1 MiB are free; allowed is what"):
+        load_data(lambda: (large, Counted(10)), {}, "float32")
+    assert large.reads == 1
+    assert len(load_data(lambda: (small, Counted(10)), {}, "float32").sets["training"][1]) == 500
+    # A memory map is more than nothing has read of it, and 8-bit images stay small.
+    for kind, is_taken in (("float32", False), ("uint8", True)):
+        shape = (800, 400)
+        np.lib.format.open_memmap(tmp_path / kind, mode="w+", dtype=kind, shape=shape)
+        x, y = np.load(tmp_path / kind, mmap_mode="r"), np.zeros(800, dtype=int)
+        few = (x[:10], y[:10])
+        if is_taken:
+            load_data(lambda part=(x, y), few=few: (part, few), {}, "float32")
+            continue
+        with pytest.raises(ConfigError, match="1 MiB are free"):
+            load_data(lambda part=(x, y), few=few: (part, few), {}, "float32")
+
+
+def test_labels_that_only_later_items_show_to_be_longer_are_whole() -> None:
+    items = [(np.ones(2), label) for label in ("ant", "giraffe", "emu")]
+
+    class Named(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, i: int):
+            return items[i]
+
+    assert load_data(lambda: (Named(), Named()), {}, "float32").names == ("ant", "emu", "giraffe")
+    items[2] = (np.ones(3), "emu")
+    with pytest.raises(ConfigError, match="item 2 is not as the first"):
+        load_data(lambda: (Named(), Named()), {}, "float32")
 
 
 def test_a_class_of_torchvision_is_made_for_each_split() -> None:

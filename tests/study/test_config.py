@@ -15,7 +15,7 @@ from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.models import MODELS, LinearRegression
 from pipeline_lib.study.config import load_study
-from pipeline_lib.study.experiment import Experiment
+from pipeline_lib.study.experiment import Experiment, check_known
 from pipeline_lib.study.schema import file_schema
 from pipeline_lib.study.settings import InitialWeights, LearningRate, Polynomial
 from pipeline_lib.study.study import Settings
@@ -256,6 +256,11 @@ OF_SEVERAL_VALUES = [
         {"schedule": "warmup_linear", "initial": 0.1, "warmup": 0.9999},
         ["admission.learning_rate.warmup: 0.9999 takes all steps, 2000", "leaves at least one"],
     ),
+    (  # in epochs
+        "experiments.mnist.learning_rate",
+        {"schedule": "cosine", "initial": 0.1, "warmup": 0.99999999},
+        ["mnist.learning_rate.warmup: 0.99999999 takes all steps", "leaves at least one"],
+    ),
     (
         "scales.smoke.admision",
         {},
@@ -453,6 +458,26 @@ def test_a_warmup_belongs_to_its_schedule(raw):
     raw["scale"] = "paper"
     raw["experiments"]["mnist"]["learning_rate"]["warmup"] = 0.1
     assert "warmup: 0.1 is not for the schedule constant" in message_of(raw)
+
+
+def falls_too_far(step: int) -> float:
+    return 1 - step / 100
+
+
+def test_what_the_number_of_examples_does_not_allow_is_told_once_it_is_known(raw):
+    mine = yaml.safe_load((ROOT / "examples/digits/config.yaml").read_text())["experiments"]
+    raw["experiments"]["mine"] = mine["digits_plain_sgd"] | {
+        "batch_sizes": [8, 32],
+        "epochs": 2,
+        "learning_rate": {"schedule": "test_config:falls_too_far", "initial": 0.5},
+    }
+    experiment = load_study(raw, MODELS).experiments["mine"]
+    check_known(experiment)
+    check_known(experiment, 400)
+    with pytest.raises(ConfigError, match=r"experiments.mine.batch_sizes: 32 is above the 20"):
+        check_known(experiment, 20)
+    with pytest.raises(ConfigError, match=r"mine.learning_rate.schedule: .* gives a rate of -0.0"):
+        check_known(experiment, 408)  # 102 steps at b = 8
 
 
 def test_rates_with_a_warmup_are_not_known_as_rationals():

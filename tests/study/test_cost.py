@@ -36,6 +36,7 @@ from pipeline_lib.study.cost import (
     MIN_MB,
     MIN_RUNTIME,
     STATISTICS,
+    UPDATE,
     BlockCost,
     Speed,
     block_cost,
@@ -45,6 +46,7 @@ from pipeline_lib.study.cost import (
     seconds,
 )
 from pipeline_lib.study.experiment import EpochExperiment, Experiment, IterationExperiment
+from pipeline_lib.study.optimizers import Adam, Sgd
 from pipeline_lib.study.plan import plan, plan_text
 from pipeline_lib.training import resumable
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
@@ -195,6 +197,23 @@ def test_operations_of_a_two_layer_network(layers: tuple[int, int, int], b: int)
     # Stochastic and population gradients of W1 and of W2 are summarised.
     step = 2 * products + STATISTICS * 2 * hidden * (p + p2)
     assert (cost.steps, cost.operations) == (10, 20 * 10 * step)
+
+
+def test_a_two_layer_network_under_adam_trains_all_of_its_hidden_units() -> None:
+    p, p1, p2 = layers = (5, 30, 2)
+    model = dataclasses.replace(SMOKE["teacher_student"].model, layers=layers)
+    experiment = dataclasses.replace(SMOKE["teacher_student"], model=model, optimizer=Adam())
+    products = min(multiplications(p, p1, p2, 16).values())
+    step = 2 * products + (2 * STATISTICS + UPDATE) * p1 * (p + p2)
+    assert block_cost(experiment, 16).operations == 20 * 10 * step
+
+
+@pytest.mark.parametrize("b", [1, 4, 250, 500])
+def test_linear_regression_costs_more_where_torch_trains_it(b: int) -> None:
+    plain, paper = PAPER["admission"], block_cost(PAPER["admission"], b)
+    momentum = block_cost(dataclasses.replace(plain, optimizer=Sgd(momentum=0.9)), b)
+    assert momentum.operations > 3 * paper.operations
+    assert momentum.steps == paper.steps
 
 
 def test_operations_of_linear_regression() -> None:

@@ -10,6 +10,7 @@ from pipeline_lib.errors import ConfigError
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.layers import apply_changes
+from pipeline_lib.study.optimizers import AdamW, Sgd
 
 
 @pytest.fixture
@@ -97,3 +98,37 @@ def test_a_mistake_is_named_where_it_was_made(raw, changes, expected):
     with pytest.raises(ConfigError) as error:
         load_study(apply_changes(raw, changes), MODELS, changes)
     assert str(error.value).startswith(expected)
+
+
+MOMENTUM = {"kind": "sgd", "momentum": 0.9, "nesterov": True}
+
+
+@pytest.mark.parametrize("where", ["experiments", "scale", "both"])
+def test_another_kind_brings_no_arguments_of_the_old_one(raw, where):
+    raw["experiments"]["mnist"]["optimizer"] = MOMENTUM
+    raw["scales"]["smoke"]["mnist"]["optimizer"] = {"momentum": 0.5}
+    section = {"optimizer": {"kind": "adamw", "weight_decay": 0.1}}
+    changes = {"scale": "smoke"}
+    if where != "scale":
+        changes["experiments"] = {"mnist": section}
+    if where != "experiments":
+        changes["scales"] = {"smoke": {"mnist": section}}
+    optimizer = loaded(raw, changes).experiments["mnist"].optimizer
+    assert optimizer == AdamW(weight_decay=0.1)
+
+
+def test_the_same_kind_keeps_the_arguments_that_are_not_named(raw):
+    raw["experiments"]["mnist"]["optimizer"] = MOMENTUM
+    raw["scales"]["smoke"]["mnist"]["optimizer"] = {"momentum": 0.5}
+    for section in ({"kind": "sgd", "weight_decay": 0.1}, {"weight_decay": 0.1}):
+        changes = {"scale": "smoke", "experiments": {"mnist": {"optimizer": section}}}
+        optimizer = loaded(raw, changes).experiments["mnist"].optimizer
+        assert optimizer == Sgd(momentum=0.5, nesterov=True, weight_decay=0.1)
+
+
+def test_another_kind_of_model_is_a_section_of_its_own(raw):
+    raw["experiments"]["mine"] = copy.deepcopy(raw["experiments"]["admission"])
+    model = {"kind": "linear_network", "layers": [4, 3, 2], "teacher_seed": 1}
+    model |= {"teacher_scale": 0.3, "dtype": "float64", "replicas_at_once": 5}
+    changes = {"experiments": {"mine": {"model": model, "sampling": "online"}}}
+    assert loaded(raw, changes).experiments["mine"].model.layers == (4, 3, 2)

@@ -1,6 +1,8 @@
 """Names of a user's own: of experiments, packages and files, told before a job starts."""
 
 import copy
+import hashlib
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from pipeline_lib.imports import (
 )
 from pipeline_lib.models import MODELS
 from pipeline_lib.new import main, write_study
+from pipeline_lib.study.code import imported
 from pipeline_lib.study.config import choose_own, load_study
+from pipeline_lib.study.layers import apply_changes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +64,15 @@ def test_an_experiment_named_as_one_of_the_papers_is_told_so() -> None:
         choose_own(raw, PAPERS)
 
 
+def test_the_same_where_it_is_laid_over_the_configuration_of_the_checkout() -> None:
+    base = yaml.safe_load((ROOT / "config.yaml").read_text())
+    example = yaml.safe_load((ROOT / "examples/digits/config.yaml").read_text())
+    changes = {"experiments": {"mnist": example["experiments"]["digits_plain_sgd"]}}
+    expected = "experiments.mnist: the paper's experiment of this name has a model of kind percep"
+    with pytest.raises(ConfigError, match=expected):
+        choose_own(apply_changes(base, changes), PAPERS)
+
+
 # --- files
 
 
@@ -89,10 +102,44 @@ def test_listed_files_and_folders_are_followed(tmp_path) -> None:
     (tmp_path / "tables/old").mkdir(parents=True)
     for name in ("tables/a.csv", "tables/old/b.csv", "c.csv"):
         (tmp_path / name).touch()
-    found = named_files(["tables", "c.csv"], [tmp_path])
+    found = named_files("depends_on", ["tables", "c.csv"], tmp_path)
     assert [path.name for path in found] == ["a.csv", "b.csv", "c.csv"]
     with pytest.raises(ConfigError, match=r"depends_on: 'd.csv' is no file or folder in"):
-        named_files(["d.csv"], [tmp_path])
+        named_files("depends_on", ["d.csv"], tmp_path)
+
+
+def test_an_import_by_a_name_that_is_written_out_is_followed(tmp_path) -> None:
+    (tmp_path / "one.py").write_text("import importlib\nimportlib.import_module('two.deep')\n")
+    (tmp_path / "two").mkdir()
+    for name in ("two/__init__.py", "two/deep.py", "three.py"):
+        (tmp_path / name).touch()
+    found = source_files("one:make", [tmp_path])
+    assert found == [tmp_path / name for name in ("one.py", "two/__init__.py", "two/deep.py")]
+
+
+def test_a_record_of_imports_says_what_was_edited_since_they_were_first_seen(
+    tmp_path, monkeypatch
+) -> None:
+    record_file = tmp_path / "record.json"
+    for name in ("seen_first", "seen_later"):
+        (tmp_path / f"{name}.py").write_text("one = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("seen_first")
+    found = imported.imported_from([tmp_path])
+    assert found.keys() == {"seen_first.py"}
+    imported.record(record_file, found)
+    assert imported.edited(record_file, [tmp_path]) == {}
+    (tmp_path / "seen_first.py").write_text("one = 2\n")
+    importlib.import_module("seen_later")
+    now = imported.edited(record_file, [tmp_path])
+    assert now == {"seen_first.py": hashlib.sha256(b"one = 2\n").hexdigest()}
+    # A run with the edit leaves it one, for else the next call would run again.
+    imported.record(record_file, imported.imported_from([tmp_path]))
+    assert imported.edited(record_file, [tmp_path]) == now
+    (tmp_path / "seen_first.py").write_text("one = 1\n")
+    assert imported.edited(record_file, [tmp_path]) == {}
+    (tmp_path / "seen_later.py").unlink()
+    assert imported.edited(record_file, [tmp_path]) == {"seen_later.py": "gone"}
 
 
 def test_a_package_that_is_nowhere_is_told(tmp_path) -> None:

@@ -27,6 +27,7 @@ TRANSFORMER = {"train_network of yelp"}
 TRAINING = REGRESSION | TWO_LAYERS | PERCEPTRON | TRANSFORMER
 WEIGHTS = {f"draw_weights of {job.split()[-1]}" for job in TRAINING}
 RULES = {"train_block", "train_network", "draw_weights", "draw_own_weights"}
+CHECK = "check_own_code"
 THEORY = {"exact_moments", "exact_polynomial", "exact_two_layer", "scalar_theory"}
 RAW_DATA = {"prepare_admissions", "prepare_mnist"}
 
@@ -254,6 +255,8 @@ def test_every_rule_with_a_script_is_given_the_code_behind_it(fresh):
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found.keys() > RULES | THEORY | RAW_DATA | FIGURES
+    # What makes weights be drawn anew is looked at again, and nothing else.
+    assert found.pop(CHECK)[1] == found["draw_own_weights"][1]
     digests = {name: code for name, (_, code) in found.items()}
     assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests.values()), digests
     # Rules of one script share one digest; those of different scripts never do.

@@ -1,9 +1,13 @@
 # What every stage shares: the checked configuration, the roots of the paths, input functions.
 
+import atexit
 import dataclasses
 import json
+from functools import cache
+from types import SimpleNamespace
 
 from pipeline_lib.study.code.digests import Digests
+from pipeline_lib.study.code.imported import edited
 from pipeline_lib.study.code.search import Library
 from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.claims import extent, setting
@@ -13,6 +17,7 @@ from pipeline_lib.imports import refuse_shadows
 from pipeline_lib.logs import errors_told
 from pipeline_lib.study.config import choose_own, load_study
 from pipeline_lib.study.cost import asked_for
+from pipeline_lib.study.experiment import check_known
 from pipeline_lib.study.layers import apply_changes
 from pipeline_lib.study.provenance import (
     as_applied,
@@ -25,7 +30,6 @@ from pipeline_lib.data.admissions import FILE_NAMES as ADMISSIONS_FILES
 from pipeline_lib.data.fetch import mirror_folders
 from pipeline_lib.data.kept import FOLDER, supplied_digest, supplied_since
 from pipeline_lib.data.yelp import FILE_NAMES as REVIEW_FILES
-from pipeline_lib.imports import source_files
 from pipeline_lib.training.cards import cards_here
 from pipeline_lib.training.device import asks_for_gpu, check_device, granted_gpu
 from pipeline_lib.revision import revision
@@ -50,12 +54,13 @@ try:
     study = load_study(config, MODELS, CHANGES)
     study.require(*PAPERS)
     for name in study.chosen:
-        study.experiments[name].model.own_files(OWN_FOLDERS)
+        study.experiments[name].own_files(OWN_FOLDERS)
     MIRRORS = mirror_folders(study.data_dir, os.environ, "data_dir" in CHANGES)
 except PipelineError as error:
     stop(located(str(error), FILES, workflow.config_settings.config))
 
 RESULTS = f"results/{study.scale}"
+PAGES = f"{RESULTS}/pages"
 LOGS = f"logs/{study.scale}"
 # Beside the results, so that a copy of them is complete: a benchmark that is missing runs a job anew.
 BENCHMARKS = f"{RESULTS}/benchmarks"
@@ -168,6 +173,16 @@ def is_drawn(figure, needed):
 
 
 FIGURES = [name for name, needed in DRAWN_FROM.items() if is_drawn(name, needed)]
+OWN_FIGURES = expand(
+    [f"{RESULTS}/figures/{{experiment}}_variance.{{format}}"]
+    + [f"{RESULTS}/figures/{{experiment}}_tensors.{{format}}"],
+    experiment=chosen(OWN),
+    format=["svg", "png"],
+) + expand(
+    f"{RESULTS}/figures/{{experiment}}_losses.{{format}}",
+    experiment=[name for name in chosen(OWN) if name in EVALUATED],
+    format=["svg", "png"],
+)
 WEIGHTS = f"{RESULTS}/weights/experiment={{experiment}}/init={{init}}.safetensors"
 # One data set a table. Its rows say which block they are of: no key=value in these paths, which
 # readers would turn into columns of their own.
@@ -176,6 +191,10 @@ BLOCK = f"{RESULTS}/runs/{{table}}/{{{{experiment}}}}/init_{{{{init}}}}/b_{{{{b}
 CHECKPOINT = (
     f"{RESULTS}/checkpoints/{{experiment}}.init={{init}}.b={{b}}.seed={{seed}}.zip"
 )
+# What the user's code was found to be, and which modules it imported. The latter is kept from run to
+# run, and is no declared output either.
+CHECKED = f"{RESULTS}/checks/{{experiment}}.{{state}}.json"
+IMPORTS = f"{RESULTS}/checks/{{experiment}}.imports.json"
 FITTED = [name for name in REGRESSIONS if study.experiments[name].polynomial]
 
 
@@ -211,15 +230,24 @@ def code_of(script):
         return DIGESTS.of(
             Path(script).name,
             [f"{kind.__module__}:{kind.__name__}" for kind in kinds],
-            [
-                path
-                for model in models
-                if model.kind not in MODELS
-                for path in model.own_files(OWN_FOLDERS)
-            ],
+            [path for model in models for path in kind_files_of(model)],
+            edited_imports(named) if named else [],
         )
 
     return code
+
+
+def kind_files_of(model):
+    """The files of a kind of model that is none of the library's."""
+    return [] if model.kind in MODELS else model.own_files(OWN_FOLDERS)
+
+
+@cache
+def edited_imports(name):
+    """Modules that the code of an experiment imported in some way and that were edited since."""
+    record = Path(IMPORTS.format(experiment=name))
+    found = edited(record, OWN_FOLDERS)
+    return [f"{module}:{digest[:16]}" for module, digest in sorted(found.items())]
 
 
 def experiment_of(wildcards):
@@ -260,14 +288,36 @@ def weight_sources_of(wildcards):
 def own_files_of(wildcards):
     """The user's own files that its results depend on."""
     here = Path.cwd()
-    experiment = experiment_of(wildcards)
-    files = experiment.model.own_files(OWN_FOLDERS)
-    if experiment.learning_rate.is_own:
-        files += source_files(experiment.learning_rate.schedule, OWN_FOLDERS)
     return [
         str(path.relative_to(here) if path.is_relative_to(here) else path)
-        for path in dict.fromkeys(files)
+        for path in experiment_of(wildcards).own_files(OWN_FOLDERS)
     ]
+
+
+@cache
+def state_of(name):
+    """A fingerprint of the user's own code of an experiment, of all that its weights depend on."""
+    wildcards = SimpleNamespace(experiment=name)
+    files = [Path(path) for path in own_files_of(wildcards)]
+    code = [[path.name, path.read_text()] for path in files if path.suffix == ".py"]
+    told = {"drawn": drawn_of(wildcards), "code": sorted(code)}
+    return digest(told | {"edited": edited_imports(name)})[:8]
+
+
+def checked_of(wildcards):
+    """What says that the user's own code of the job's experiment can be trained, if it has some."""
+    name = wildcards.experiment
+    if name not in DRAWN_BY_OWN_CODE:
+        return []
+    return CHECKED.format(experiment=name, state=state_of(name))
+
+
+def examples_of(name):
+    """How many training examples the user's data of an experiment have, if they were seen before."""
+    path = Path(CHECKED.format(experiment=name, state=state_of(name)))
+    if name not in DRAWN_BY_OWN_CODE or not path.exists():
+        return None
+    return json.loads(path.read_text())["training_examples"]
 
 
 def reviews_of(wildcards):
@@ -292,6 +342,20 @@ def supplied_to(name, file_names):
 def data_of(wildcards):
     """The table that the job's experiment reads."""
     return sources_of(wildcards)[0]
+
+
+def data_of_covered(wildcards):
+    """The table of the job's regression, if it is one whose exact theory holds for it."""
+    name = wildcards.experiment
+    if name not in DRAWN_FRESH:
+        reason = (
+            uncovered(name) or f"{study.experiments[name].sampled} mini-batches are not"
+        )
+        stop(
+            f"experiments.{name}: no exact limits or losses on held-out rows: {reason}; covered are "
+            f"plain SGD and mini-batches drawn fresh, here {', '.join(DRAWN_FRESH)}"
+        )
+    return data_of(wildcards)
 
 
 def gets_gpu(rulename):
@@ -507,3 +571,13 @@ if study.builds_everything:
         f"{RESULTS}/heavy_tails/estimates.parquet",
         f"{RESULTS}/claims.md",
     ]
+
+# What depends on the number of examples or calls the user's code, once, where the study is planned.
+if workflow.is_main_process:
+    try:
+        for name in study.chosen:
+            check_known(study.experiments[name], examples_of(name))
+            for path in kind_files_of(study.experiments[name].model):
+                DIGESTS.of_own(path)
+    except PipelineError as error:
+        stop(located(str(error), FILES, workflow.config_settings.config))

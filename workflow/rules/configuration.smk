@@ -12,6 +12,7 @@ inherited = [
     Path(name) for name in os.getenv("PYTHONPATH", "").split(os.pathsep) if name
 ]
 OWN_FOLDERS = [folder for folder in [*beside, *inherited] if folder != SOURCE]
+sys.path += map(str, OWN_FOLDERS)
 # Jobs find the library here whether or not it is installed in their environment.
 searched = dict.fromkeys(map(str, [SOURCE, *OWN_FOLDERS]))
 os.environ.update(PYTHONPATH=os.pathsep.join(searched))

@@ -13,8 +13,6 @@ localrules:
     efficiency_page,
 
 
-PAGES = f"{RESULTS}/pages"
-
 # Pages of the whole study, and those of what is built of it.
 SHOWN = ["claims", "scalar_degrees"] if study.builds_everything else []
 SHOWN += ["polynomial_degrees"] if chosen(["admission_sweep"]) else []
@@ -29,6 +27,7 @@ rule report_items:
             f"{PAGES}/{{page}}.html",
             page=SHOWN,
         ),
+        expand(f"{PAGES}/own/{{experiment}}.html", experiment=chosen(OWN)),
 
 
 rule claims_page:

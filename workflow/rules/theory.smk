@@ -211,7 +211,7 @@ rule exact_precision:
 rule exact_limits:
     """Covariance of the weights as t grows, and the smallest stable batch size."""
     input:
-        data=data_of,
+        data=data_of_covered,
     output:
         f"{RESULTS}/theory/limits/{{experiment}}.parquet",
     log:
@@ -236,7 +236,7 @@ rule exact_limits:
 rule exact_test_loss:
     """Expected loss on rows that were held out, for every b, with and without momentum."""
     input:
-        data=data_of,
+        data=data_of_covered,
         weights=WEIGHTS.replace("{init}", "0"),
     output:
         f"{RESULTS}/theory/test_loss/{{experiment}}.parquet",

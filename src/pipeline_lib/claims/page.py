@@ -35,11 +35,7 @@ def claims_page(frame: pd.DataFrame, footer: str = "") -> str:
             (
                 Cell(one["id"], place),
                 Cell(one["statement"], notes=(one["place"],)),
-                Cell(
-                    one["verdict"],
-                    VERDICTS.index(one["verdict"]),
-                    badge=_BADGES.get(one["verdict"], "plain"),
-                ),
+                verdict_cell(one["verdict"]),
                 Cell(one["evidence"], notes=_notes(one)),
                 _p_value(one),
                 Cell(f"{one['n_comparisons']:,}", one["n_comparisons"]),
@@ -50,6 +46,11 @@ def claims_page(frame: pd.DataFrame, footer: str = "") -> str:
         for place, one in enumerate(frame.to_dict("records"))
     ]
     return table_page("The paper's claims, tested", _INTRODUCTION, _COLUMNS, rows, VERDICTS, footer)
+
+
+def verdict_cell(verdict: str) -> Cell:
+    """A verdict as a badge, sorted in the order of `VERDICTS`."""
+    return Cell(verdict, VERDICTS.index(verdict), badge=_BADGES.get(verdict, "plain"))
 
 
 def _notes(one: Mapping[Hashable, Any]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pipeline_lib.errors import ConfigError
 from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
 from pipeline_lib.figures.axes import direct_labels, key_below, log_ticks
 from pipeline_lib.figures.intervals import Intervals, lost_runs, unbroken_sizes
@@ -26,17 +27,22 @@ def draw(
     note: str = "",
     init: int = 0,
     theory: pd.DataFrame | None = None,
+    tensor: str = ALL,
 ) -> Figure:
-    """Estimates of ``var(g_t | F_0)``, all layers together, with bands of their intervals.
+    """Estimates of ``var(g_t | F_0)`` of ``tensor``, with bands of their intervals.
 
     ``variance`` is the artefact of that name, ``level`` the confidence level of its intervals and
     ``note`` says which data it is. Batch sizes are compared at equal iterations t + 1, as in the
     paper: of the same number of epochs, a larger one has fewer. A batch size at which runs diverged
     has no curve but a note. Estimates without an interval have no band, and a note says how many
     runs one takes. Exact values, from the artefact ``theory``, are a dashed line where they are
-    known at every step, else stars.
+    known at every step, else stars. By default ``tensor`` is all layers together. Raises
+    ConfigError if there is none of that name.
     """
-    estimates = whole_gradient(variance)
+    if tensor not in set(variance["tensor"]):
+        known = ", ".join(sorted(variance["tensor"].unique()))
+        raise ConfigError(f"figure: {tensor!r} is no tensor; allowed: {known}")
+    estimates = estimates_of(variance, tensor)
     estimates = estimates[estimates["init"] == init]
     sizes = sorted(estimates["b"].unique().tolist())
     shades = colours(sizes)
@@ -68,7 +74,9 @@ def _draw_exact(
     """The exact values of the batch sizes that have estimates, and their entry in the key."""
     if theory is None or theory.empty:
         return []
-    keep = (theory["quantity"] == STOCHASTIC) & (theory["tensor"] == ALL) & (theory["init"] == init)
+    known_tensors = set(estimates["tensor"])
+    keep = (theory["quantity"] == STOCHASTIC) & theory["tensor"].isin(known_tensors)
+    keep &= theory["init"] == init
     known = theory[keep & (theory["variance"] > 0)]
     everywhere = known["step"].max() >= estimates["step"].max()
     style: dict[str, Any] = (
@@ -81,13 +89,18 @@ def _draw_exact(
 
 
 def whole_gradient(variance: pd.DataFrame) -> pd.DataFrame:
-    """The estimates of all layers' stochastic gradient that are not 0, by step.
+    """`estimates_of` all layers together."""
+    return estimates_of(variance, ALL)
+
+
+def estimates_of(variance: pd.DataFrame, tensor: str) -> pd.DataFrame:
+    """The estimates of a tensor's stochastic gradient that are not 0, by step.
 
     Those averaged over the mini-batches that could have been drawn where there are any, else those
     over the runs alone, as in the paper. With every example in the batch there is no variance,
     which has no place on these axes.
     """
-    whole = variance[(variance["quantity"] == STOCHASTIC) & (variance["tensor"] == ALL)]
+    whole = variance[(variance["quantity"] == STOCHASTIC) & (variance["tensor"] == tensor)]
     averaged = whole["estimator"] == AVERAGED
     chosen = whole[averaged] if averaged.any() else whole
     return chosen[chosen["variance"] != 0].sort_values("step")

@@ -66,8 +66,13 @@ def choose_own(raw: dict[str, Any], papers: Mapping[str, Any]) -> None:
     experiments = raw.get("experiments")
     if not isinstance(experiments, Mapping):
         return
+    scales = raw.get("scales")
+    scale = scales.get(raw.get("scale")) if isinstance(scales, Mapping) else None
+    # What the user sets of an experiment that is there already stands in the chosen scale.
+    at_scale = scale if isinstance(scale, Mapping) else {}
     for name, values in papers.items():
-        ours, theirs = _kind_named(values), _kind_named(experiments.get(name))
+        ours = _kind_named(values)
+        theirs = _kind_named(at_scale.get(name)) or _kind_named(experiments.get(name))
         if theirs not in (None, ours):
             raise ConfigError(
                 f"config: experiments.{name}: the paper's experiment of this name has a model of "

@@ -2,12 +2,16 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import KW_ONLY
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, InstanceOf
 
 from pipeline_lib.errors import ConfigError
+from pipeline_lib.imports import source_files
+from pipeline_lib.sampling.epochs import steps_per_epoch
 from pipeline_lib.sampling.names import DRAWN_GIVEN_PAST, FINITE, Sampling
 from pipeline_lib.study.model import Model
 from pipeline_lib.study.optimizers import PLAIN_SGD, AnyOptimizer, Sgd
@@ -73,6 +77,21 @@ class Experiment:
         """Block indices, called ``seed`` in the paths."""
         return range(self.runs // self.runs_per_block)
 
+    def own_files(self, folders: Iterable[Path]) -> list[Path]:
+        """Files of the user's own that results depend on, found in ``folders``.
+
+        Raises ConfigError if one is named that is nowhere.
+        """
+        folders = list(folders)
+        try:
+            files = self.model.own_files(folders)
+        except ConfigError as error:
+            told = str(error).removeprefix("config: ")
+            raise ConfigError(f"config: experiments.{self.name}.{told}") from None
+        if self.learning_rate.is_own:
+            files = [*files, *source_files(self.learning_rate.schedule, folders)]
+        return list(dict.fromkeys(files))
+
     def training(self) -> dict[str, Any]:
         """What a training block depends on beside its (init, b, seed), as plain JSON types.
 
@@ -134,6 +153,10 @@ class EpochExperiment(Experiment):
             return 0
         most = self.rao_blackwell.most(batch_size)
         return n if most is None else min(most, n)
+
+    def steps(self, n: int, batch_size: int) -> int:
+        """Steps of a run that is trained on ``n`` examples."""
+        return self.epochs * steps_per_epoch(n, batch_size, self.last_batch)
 
     def evaluated_epochs(self) -> dict[str, list[int]]:
         """By split, after how many epochs it is evaluated; the last epoch is always there."""
@@ -241,6 +264,30 @@ def check_experiment(where: str, experiment: Experiment) -> None:
     model.check(where, experiment)
 
 
+def check_known(experiment: Experiment, n: int | None = None) -> None:
+    """ConfigError for what ``n`` training examples, if they are known, do not allow.
+
+    That is batch sizes above them and rates that cannot be for so many steps. A schedule of the
+    user's own is called; this is for the process that plans the study.
+    """
+    where = f"config: experiments.{experiment.name}"
+    if n is not None:
+        check_batch_sizes(where, experiment.batch_sizes, n, "training examples of the dataset")
+    for steps in _known_steps(experiment, n):
+        experiment.learning_rate.warmup_steps(f"{where}.learning_rate.warmup", steps)
+        if experiment.learning_rate.is_own:
+            experiment.learning_rate.try_own(f"{where}.learning_rate.schedule", steps)
+
+
+def _known_steps(experiment: Experiment, n: int | None = None) -> list[int]:
+    """Steps of a run, by batch size in epochs; none where the data decide and are not known yet."""
+    if isinstance(experiment, IterationExperiment):
+        return [experiment.iterations]
+    assert isinstance(experiment, EpochExperiment)
+    n = experiment.model.known_examples() if n is None else n
+    return [] if n is None else [experiment.steps(n, b) for b in experiment.batch_sizes if b <= n]
+
+
 def _check_updates(where: str, experiment: Experiment, kind: str) -> None:
     model, optimizer, sampling = experiment.model, experiment.optimizer, experiment.sampled
     if sampling not in model.samplings:
@@ -252,9 +299,8 @@ def _check_updates(where: str, experiment: Experiment, kind: str) -> None:
     if mistake is not None:
         key, text = mistake
         raise ConfigError(f"{where}.learning_rate.{key}: {text}")
-    if isinstance(experiment, IterationExperiment):  # in epochs the data decide how many steps
-        key = f"{where}.learning_rate.warmup"
-        experiment.learning_rate.warmup_steps(key, experiment.iterations)
+    for steps in _known_steps(experiment):
+        experiment.learning_rate.warmup_steps(f"{where}.learning_rate.warmup", steps)
     if optimizer != PLAIN_SGD and optimizer.kind not in model.optimizers:
         raise ConfigError(
             f"{where}.optimizer: {optimizer.kind} is not for {kind}; "

@@ -15,11 +15,12 @@ def apply_changes(base: Raw, changes: Raw) -> dict[str, Any]:
     A scale wins over what stands under ``experiments``, but not over what the user sets there for
     this run. It is therefore put into the chosen scale, below what the user sets in that scale.
     """
-    applied: dict[str, Any] = deepcopy(merge(base, changes))
+    known = _mapping(base.get("experiments"))
+    below = {"scales": dict.fromkeys(_mapping(base.get("scales")), known)}
+    applied: dict[str, Any] = deepcopy(merge(base, changes, below))
     scale, scales = applied.get("scale"), applied.get("scales")
     if not isinstance(scale, str) or not isinstance(scales, dict):
         return applied  # which is refused for that
-    known = _mapping(base.get("experiments"))
     for name, values in _mapping(changes.get("experiments")).items():
         if name not in known or not isinstance(values, Mapping):
             continue
@@ -30,7 +31,7 @@ def apply_changes(base: Raw, changes: Raw) -> dict[str, Any]:
         )
         merged: Any = {}
         for layer in layers:
-            merged = merge(merged, {} if layer is None else layer)
+            merged = merge(merged, {} if layer is None else layer, known[name])
         applied["experiments"][name] = deepcopy(known[name])
         scales[scale] = {**_mapping(scales.get(scale)), name: deepcopy(merged)}
     return applied
@@ -48,14 +49,22 @@ def place_of(path: Path, scale: str, applied: Raw, changes: Raw) -> str:
     return dotted(path)
 
 
-def merge(base: Any, override: Any) -> Any:
-    """``override`` over ``base``, mappings key by key and all else as a whole."""
-    if isinstance(base, Mapping) and isinstance(override, Mapping):
-        return {
-            key: merge(base.get(key), override.get(key, base.get(key)))
-            for key in {**base, **override}
-        }
-    return override
+def merge(base: Any, override: Any, below: Any = None) -> Any:
+    """``override`` over ``base``, mappings key by key and all else as a whole.
+
+    A section with another ``kind`` is all else, too: its keys are those of that kind. Where
+    ``base`` names none, it is of the kind of the values ``below``, which both are laid over.
+    """
+    if not (isinstance(base, Mapping) and isinstance(override, Mapping)):
+        return override
+    below = _mapping(below)
+    kind = base.get("kind", below.get("kind"))
+    if kind is not None and override.get("kind", kind) != kind:
+        return override
+    return {
+        key: merge(base.get(key), override.get(key, base.get(key)), below.get(key))
+        for key in {**base, **override}
+    }
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:

@@ -7,7 +7,7 @@ how to add a kind.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -108,6 +108,10 @@ class Model(ABC):
         """
         return "no exact theory covers this kind of model"
 
+    def known_examples(self) -> int | None:
+        """Training examples, where the configuration says how many."""
+        return None
+
     def noise_scale(self, experiment: "Experiment") -> NoiseScale | None:
         """Where the gradient noise scale of ``experiment`` comes from; None if it has none."""
         return "runs" if experiment.is_averaged else None
@@ -123,6 +127,15 @@ class Model(ABC):
     def own_files(self, folders: Iterable[Path]) -> list[Path]:
         """Files of the user's own that results depend on, found in ``folders``."""
         return source_files(self.kind, folders) if ":" in self.kind else []
+
+    def examine(self, experiment: "Experiment", own: Collection[Path]) -> Mapping[str, Any]:
+        """Try the user's own code, before any result that depends on it is deleted.
+
+        Called where `draws_with_own_code`, in a job of its own that all others of the experiment
+        wait for. ``own`` are the files whose edit runs them again. Returned is what was found, as
+        plain JSON values by name. Raises ConfigError for what cannot be trained.
+        """
+        return {}
 
     @abstractmethod
     def draw_weights(

@@ -37,7 +37,7 @@ _INTRODUCTION = """\
 
 `config.yaml` is the whole study. Change it, or leave it as it is and put what differs into a file
 of your own, which `--configfile mine.yaml` lays over it: what your file does not name stays as it
-is, and a list is replaced as a whole.
+is. A list is replaced as a whole, and so is a section (`model`, `optimizer`) whose `kind` changes.
 
 Before a job starts, every value is checked, at every scale. A mistake is told in one line that
 names the key, the value and what is allowed. An editor that knows YAML schemas finds most mistakes
@@ -48,7 +48,7 @@ No key can be left out unless its table gives a default.
 _SCALES = """\
 An experiment under `experiments` has the paper's values. A scale lists only what it changes in
 them, key by key, however deep: at this scale, `mnist` has the learning rate 0.01 and keeps its
-schedule.
+schedule. Only a section with another `kind` is replaced as a whole.
 
 ```yaml
 scales:

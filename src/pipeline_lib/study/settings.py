@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated, Literal, get_args
 
@@ -48,6 +48,7 @@ class InitialWeights:
 
 SCHEDULES = ("constant", "inverse_time", "warmup_linear", "cosine", "step")
 """Learning-rate schedules by name; beside them a function of the user's own."""
+_TRIED_STEPS = 300  # of a function of the user's own, before a job starts
 
 
 @section
@@ -131,7 +132,7 @@ class LearningRate:
         if self.schedule in ("inverse_time", "step"):
             return np.array([float(rate) for rate in self.exact(iterations)])
         if self.is_own:
-            return self._own_values(iterations)
+            return self._own_values("config: learning_rate.schedule", range(iterations))
         warmup = self.warmup_steps("config: learning_rate.warmup", iterations)
         rising = [self.initial * t / warmup for t in range(warmup)]
         left = iterations - warmup
@@ -169,17 +170,25 @@ class LearningRate:
         every = Fraction(str(self.every))
         return [math.floor(t / (every * iterations)) for t in range(iterations)]
 
-    def _own_values(self, iterations: int) -> NDArray[np.float64]:
-        where = "config: learning_rate.schedule"
+    def try_own(self, where: str, iterations: int) -> None:
+        """ConfigError if a function of the user's own fails on some of so many steps.
+
+        Tried are the first and the last step and a few hundred between them.
+        """
+        steps = np.unique(np.linspace(0, iterations - 1, _TRIED_STEPS).astype(np.int64))
+        self._own_values(where, steps.tolist())
+
+    def _own_values(self, where: str, steps: Sequence[int]) -> NDArray[np.float64]:
         function = load_object(where, self.schedule)
         try:
-            rates = np.array([self.initial * float(function(t)) for t in range(iterations)])
+            rates = np.array([self.initial * float(function(t)) for t in steps])
         except Exception as error:
             raise ConfigError(f"{where}: {self.schedule} fails: {one_line(error)}") from error
         bad = np.nonzero(~(np.isfinite(rates) & (rates >= 0)))[0]
         if len(bad):
             raise ConfigError(
-                f"{where}: {self.schedule} gives a rate of {rates[bad[0]]} at step {bad[0]}; "
+                f"{where}: {self.schedule} gives a rate of {rates[bad[0]]} at step "
+                f"{steps[bad[0]]}; "
                 "allowed: finite numbers of at least 0"
             )
         return rates

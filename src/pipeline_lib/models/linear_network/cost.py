@@ -17,20 +17,20 @@ from pipeline_lib.study.experiment import Experiment, IterationExperiment
 from pipeline_lib.study.optimizers import Sgd
 
 
-def multiply_adds(layers: Sequence[int], batch_size: int) -> int:
+def multiply_adds(layers: Sequence[int], batch_size: int, reduced: bool = True) -> int:
     """Multiply-adds of one step of one linear network with these widths.
 
-    Of two layers, hidden units are reduced to p + p2, and of the two forms of a mini-batch the
-    cheaper is taken: `pipeline_lib.models.linear_network.two_layer.multiplications` gives each
-    term. Deeper networks go forward and back through the layers, for the mini-batch and again for
-    the population.
+    Of two layers, hidden units are ``reduced`` to p + p2 or all trained, and of the two forms of a
+    mini-batch the cheaper is taken:
+    `pipeline_lib.models.linear_network.two_layer.multiplications` gives each term. Deeper networks
+    go forward and back through the layers, for the mini-batch and again for the population.
     """
     if len(layers) > 3:
         sizes = [inputs * outputs for inputs, outputs in pairwise(layers)]
         of_batch = batch_size * (3 * sum(sizes) - sizes[0] + layers[0] * layers[-1])
         return of_batch + layers[0] * 3 * sum(sizes)
     p, p1, p2 = layers
-    hidden = min(p1, p + p2)
+    hidden = min(p1, p + p2) if reduced else p1
     inputs = batch_size * (p * (p2 + 2 * hidden) + hidden * (p + p2))
     moment = p * p * (min(batch_size, p) + p2 + hidden) + p2 * hidden * p
     return 3 * p2 * hidden * p + min(inputs, moment)
@@ -49,10 +49,11 @@ def block_cost(model: LinearNetwork, experiment: Experiment, b: int, threads: in
     assert isinstance(experiment, IterationExperiment)
     replicas, steps = experiment.runs_per_block, experiment.iterations
     optimizer = experiment.optimizer
-    parameters = n_parameters(model.layers, isinstance(optimizer, Sgd))
+    reduced = isinstance(optimizer, Sgd)
+    parameters = n_parameters(model.layers, reduced)
     p = model.layers[0]
     # Two gradients, stochastic and of the population, are summarised.
-    step = 2 * multiply_adds(model.layers, b) + 2 * parameters * STATISTICS
+    step = 2 * multiply_adds(model.layers, b, reduced) + 2 * parameters * STATISTICS
     step += 0 if experiment.is_plain else parameters * UPDATE
     groups = -(-replicas // model.replicas_at_once)
     at_once = min(threads, groups) * min(model.replicas_at_once, replicas)

@@ -25,6 +25,10 @@ def block_cost(model: LinearRegression, experiment: Experiment, b: int) -> Block
     # The examples drawn or, beyond n/2, left out; the full gradient and the conditional variance
     # through p by p matrices; two gradients summarised.
     step = 4 * p * min(b, n - b) + 2 * p * p + 2 * p * (p + 1) + 2 * p * STATISTICS
+    if not experiment.is_plain:
+        # Torch trains these, and each step waits for memory rather than for arithmetic. Time was
+        # measured, at 4 and 256 examples of 8 columns; counted is what a core would do in it.
+        step = p * (1000 + 13 * b)
     rows = 3 * steps
     # Gradients of a chunk, those of the last one, deviations and contributions.
     chunk = 6 * max(min(CHUNK_BYTES, steps * replicas * 2 * 8 * p), replicas * 2 * 8 * p)

@@ -62,7 +62,7 @@ def check_fit(
     refuse_running_statistics(module)
     _check_purity(module, few[0])
     objective = objective_of(module, loss, sets["training"], metric)
-    _make_dry_steps(module, objective, sets["training"], batch_sizes, last_batch)
+    check_steps(module, objective, sets["training"], batch_sizes, last_batch)
     chunk = max(batch_sizes) if objective.kind == COUPLED else max(_AT_ONCE, *batch_sizes)
     _evaluate(module, objective, sets, chunk)
     if data.digest() != before:
@@ -106,14 +106,17 @@ def _check_purity(module: nn.Module, x: Tree) -> None:
         check("evaluation")
 
 
-def _make_dry_steps(
+def check_steps(
     module: nn.Module,
     objective: Objective,
     training: Examples,
     batch_sizes: Sequence[int],
     last_batch: str,
 ) -> None:
-    """One gradient at each size that mini-batches will have, also that of the last of an epoch."""
+    """ConfigError unless a gradient can be had at each size that mini-batches will have.
+
+    With ``last_batch`` "keep" also at that of the last of an epoch. It is taken on a copy.
+    """
     n = len(leaves(training[1])[0])
     sizes = {b: f"a mini-batch of {b}" for b in batch_sizes}
     if last_batch == "keep":

@@ -1,6 +1,7 @@
 """A data set of the user's own: made from arrays, frames, sparse matrices, tensors or a Dataset."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,11 +67,13 @@ def load_data(
     If ``make_dataset`` is a class of torch data sets, it is made twice, with the arguments under
     ``training`` and ``validation``. The global generators of torch, NumPy and Python are seeded
     before the call, the same for all experiments. Raises ConfigError if it fails, returns something
-    else or does not fit the free memory.
+    else or does not fit the free memory, before it is copied there: a memory map, a sparse matrix
+    or a torch data set may stand for far more than was read of it.
     """
     with seeded(seed_sequence(0, "dataset")):
         made = called("dataset", lambda: _made(make_dataset, arguments))
     try:
+        _refuse_too_large(sum(_bytes_of(part, dtype) for part in made))
         (train_x, train_y), (valid_x, valid_y) = map(_pair, made)
         names = _names([train_y, valid_y])
         xs = [_arrays(part, dtype, is_target=False) for part in (train_x, valid_x)]
@@ -109,20 +112,52 @@ def _pair(made: Any) -> tuple[Any, Any]:
     if not isinstance(made, Dataset):
         x, y = made
         return x, y
+    n = _length(made)
+    first, form = _pytree.tree_flatten(mapped(_item, tuple(made[0])))
+    arrays = [np.empty((n, *part.shape), part.dtype) for part in first]
+    for i in range(n):
+        flat, other = _pytree.tree_flatten(mapped(_item, tuple(made[i])))
+        if other != form or any(a.shape != b.shape for a, b in zip(flat, first, strict=True)):
+            raise ValueError(f"its items are not all of one form: item {i} is not as the first")
+        for k, part in enumerate(flat):
+            common = np.result_type(arrays[k], part)
+            if common != arrays[k].dtype:
+                arrays[k] = arrays[k].astype(common)
+            arrays[k][i] = part
+    x, y = _pytree.tree_unflatten(arrays, form)
+    return x, y
+
+
+def _length(made: Any) -> int:
     if not hasattr(made, "__len__"):
         raise TypeError("the data set has no length")
-    n = len(made)
-    if n == 0:
+    if len(made) == 0:
         raise ValueError("the data set is empty")
-    first = mapped(_item, tuple(made[0]))
-    _refuse_too_large(n * sum(np.asarray(part).nbytes for part in leaves(first)))
-    items = [_pytree.tree_flatten(mapped(_item, tuple(made[i]))) for i in range(n)]
-    form = items[0][1]
-    if any(other != form for _, other in items):
-        raise ValueError("its items are not all of one form")
-    parts = zip(*(flat for flat, _ in items), strict=True)
-    x, y = _pytree.tree_unflatten([np.stack(part) for part in parts], form)
-    return x, y
+    return len(made)
+
+
+def _bytes_of(part: Any, dtype: str) -> int:
+    """The memory that taking the examples of a split needs, as far as it is known beforehand."""
+    if isinstance(part, Dataset):
+        n = _length(part)
+        first = leaves(mapped(_item, tuple(part[0])))
+        # As they are read, and as they are kept.
+        return 2 * n * sum(int(one.nbytes) for one in first)
+    arrays = (each for tree in part for each in _pytree.tree_leaves(_plain(tree), is_leaf=_is_part))
+    return sum(
+        math.prod(each.shape) * _itemsize(str(getattr(each, "dtype", dtype)), dtype)
+        for each in arrays
+        if hasattr(each, "shape")
+    )
+
+
+def _itemsize(found: str, dtype: str) -> int:
+    """Bytes of a number of type ``found`` as it is kept."""
+    if "uint8" in found:
+        return 1
+    if "int" in found or "bool" in found:
+        return 8
+    return np.dtype(dtype).itemsize * (2 if "complex" in found else 1)
 
 
 def _item(value: Any) -> Any:
@@ -157,7 +192,6 @@ def _array(values: Any, dtype: str, is_target: bool) -> NDArray[np.generic]:
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     elif hasattr(values, "toarray"):  # a sparse matrix of SciPy
-        _refuse_too_large(int(np.prod(values.shape)) * np.dtype(dtype).itemsize)
         values = values.toarray()
     elif hasattr(values, "select_dtypes"):  # a frame of pandas
         other = values.select_dtypes(exclude=["number", "bool"]).columns.tolist()
@@ -174,7 +208,6 @@ def _array(values: Any, dtype: str, is_target: bool) -> NDArray[np.generic]:
         wanted = np.dtype(np.int64)
     elif kind not in "iub":
         raise TypeError(f"numbers are of type {array.dtype}")
-    _refuse_too_large(array.size * wanted.itemsize)
     return np.array(array, dtype=wanted, order="C")
 
 

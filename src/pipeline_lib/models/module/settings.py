@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,6 +16,7 @@ from pipeline_lib.imports import (
     refuse_missing,
     source_files,
 )
+from pipeline_lib.sampling.epochs import LastBatch
 from pipeline_lib.sampling.names import FINITE, IN_EPOCHS, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.experiment import EpochExperiment, Experiment
@@ -67,8 +68,9 @@ class OwnModule(Model):
     """What batch normalisation uses: the statistics of the mini-batch always, which couples its
     examples, or those that it is made with."""
     depends_on: tuple[Text, ...] = ()
-    """Files and folders beside the configuration file, such as data, whose edit runs the
-    experiment again. Python modules that are imported need not be listed."""
+    """Files and folders, such as data, whose edit runs the experiment again. Paths begin in the
+    folder of the first configuration file of yours. Python modules that are imported need not be
+    listed."""
 
     in_epochs: ClassVar[bool] = True
     weights_depend_on: ClassVar[tuple[str, ...]] = (
@@ -96,46 +98,57 @@ class OwnModule(Model):
         for key, reference in self._references().items():
             refuse_missing(f"config: model.{key}", reference, folders)
         named = self._references().values()
-        listed = named_files(self.depends_on, folders)
+        # Of the folders, that of the configuration file comes first.
+        beside = folders[0] if folders else Path.cwd()
+        listed = named_files("config: model.depends_on", self.depends_on, beside)
         return sorted({path for name in named for path in source_files(name, folders)} | {*listed})
 
-    def draw_weights(
-        self, experiment: Experiment, init: int, sources: Mapping[str, Path]
-    ) -> Weights:
+    def examine(self, experiment: Experiment, own: Collection[Path]) -> Mapping[str, Any]:
         from pipeline_lib.models.module.own_checks import check_fit
         from pipeline_lib.models.module.own_code import files_read
-        from pipeline_lib.models.module.own_module import same_module, weights_of
+        from pipeline_lib.models.module.own_module import same_module
 
         assert isinstance(experiment, EpochExperiment)
-        with files_read() as files:
-            data = self._data(experiment)
-        listed = [Path(name).absolute() for name in self.depends_on]
+        with files_read() as files:  # one call after the other, so that one is in memory
+            first = self._data(experiment).digest()
+        data = self._data(experiment)
+        followed = {path.resolve() for path in own}
         for file in files:
-            if not any(file.is_relative_to(path) for path in listed):
+            if file.resolve() not in followed:
                 log.warning(
                     "dataset reads %s: its edits run the experiment again only if depends_on "
                     "lists it",
                     file,
                 )
-        if self._data(experiment).digest() != data.digest():
+        if data.digest() != first:
             raise ConfigError(
                 "dataset: two calls under the same seed give other examples; it is to draw from "
                 "torch's, NumPy's or Python's global generators, which are seeded before each "
                 "call, or from one that it seeds itself"
             )
-        module = self._module(experiment, init, data)
-        same_module(module, self._module(experiment, init, data))
-        objective = check_fit(
-            module,
-            self._loss(experiment),
-            data,
-            experiment.batch_sizes,
-            experiment.last_batch if experiment.sampled in IN_EPOCHS else "drop",
-            self._metric(experiment),
-        )
+        for init in range(experiment.initial_weights.count):
+            module = self._module(experiment, init, data)
+            same_module(module, self._module(experiment, init, data))
+            objective = check_fit(
+                module,
+                self._loss(experiment),
+                data,
+                experiment.batch_sizes,
+                _last_batch(experiment),
+                self._metric(experiment),
+            )
+        for b in experiment.batch_sizes:
+            experiment.learning_rate.values(experiment.steps(data.n, b))
         log.info("loss: %s", objective.kind)
         _check_averaged(experiment, objective.kind)
-        return weights_of(module)
+        return {"training_examples": data.n, "loss": objective.kind}
+
+    def draw_weights(
+        self, experiment: Experiment, init: int, sources: Mapping[str, Path]
+    ) -> Weights:
+        from pipeline_lib.models.module.own_module import weights_of
+
+        return weights_of(self._module(experiment, init, self._data(experiment)))
 
     def load(self, experiment: Experiment, sources: Mapping[str, Path]) -> TrainingData:
         from pipeline_lib.models.module.own_data import as_tensors
@@ -162,6 +175,8 @@ class OwnModule(Model):
         checkpoint: Checkpoint | None = None,
     ) -> BlockTables:
         from pipeline_lib.models.module.block import chunk_of, module_block
+        from pipeline_lib.models.module.own_checks import check_steps
+        from pipeline_lib.models.module.own_data import as_tensors
         from pipeline_lib.models.module.own_module import load_weights
         from pipeline_lib.training.epoch_plan import EpochPlan
 
@@ -171,6 +186,10 @@ class OwnModule(Model):
         # Made again for what is not among the weights, then given the weights that all runs share.
         module = self._module(experiment, block.init, examples)
         load_weights(module, weights)
+        plan = EpochPlan.of(block, examples.n, chunk_of(block.batch_size, objective.kind))
+        # Sizes that were added since the check.
+        training = as_tensors(examples.sets["training"])
+        check_steps(module, objective, training, [block.batch_size], _last_batch(experiment))
         objective = dataclasses.replace(
             objective, loss=self._loss(experiment, block.hardware.device)
         )
@@ -178,7 +197,7 @@ class OwnModule(Model):
             module,
             objective,
             examples.sets,
-            EpochPlan.of(block, examples.n, chunk_of(block.batch_size, objective.kind)),
+            plan,
             block.hardware,
             checkpoint,
         )
@@ -219,6 +238,11 @@ class OwnModule(Model):
     def _load(self, experiment: Experiment, key: str) -> Callable[..., Any]:
         where = f"config: experiments.{experiment.name}.model.{key}"
         return load_object(where, getattr(self, key))
+
+
+def _last_batch(experiment: EpochExperiment) -> LastBatch:
+    """Whether a short mini-batch ends an epoch."""
+    return experiment.last_batch if experiment.sampled in IN_EPOCHS else "drop"
 
 
 def _check_averaged(experiment: Experiment, loss: "LossKind") -> None:

@@ -66,6 +66,9 @@ class Perceptron(Model):
             where, experiment.batch_sizes, self.training_examples, "training examples"
         )
 
+    def known_examples(self) -> int:
+        return self.training_examples
+
     def sources(self, experiment: str) -> Mapping[str, str]:
         return {
             "data": f"data/{self.dataset}.parquet",

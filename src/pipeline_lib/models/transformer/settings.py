@@ -82,6 +82,9 @@ class Transformer(Model):
             where, experiment.batch_sizes, self.training_examples, "training examples"
         )
 
+    def known_examples(self) -> int:
+        return self.training_examples
+
     def sources(self, experiment: str) -> Mapping[str, str]:
         return {"data": f"data/reviews/{experiment}.parquet"}
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.errors import ConfigError
 from pipeline_lib.study.code.search import Library
 
 log = logging.getLogger(__name__)
@@ -29,13 +30,21 @@ class Digests:
         self._known: dict[str, Any] | None = None
         self._own: dict[Path, str] = {}
 
-    def of(self, script: str, models: Iterable[str] = (), own: Iterable[Path] = ()) -> str:
+    def of(
+        self,
+        script: str,
+        models: Iterable[str] = (),
+        own: Iterable[Path] = (),
+        edited: Iterable[str] = (),
+    ) -> str:
         """A fingerprint of the code behind ``script``, the name of a file of the folder.
 
         models: the classes of the models that the job may train, as ``package.module:Class``. They
             count if the script uses the table of all models.
         own: the files of models that lie outside the library. They count likewise, with what they
             use of the library.
+        edited: digests of modules of the user's own that were edited since they were first
+            imported (`pipeline_lib.study.code.imported`). They count likewise.
         """
         if self._known is None:
             self._known = self._read()
@@ -45,11 +54,21 @@ class Digests:
             self._known["digests"][key] = [found.digest(), found.uses_models]
             self._write(self._known)
         digest, uses_models = self._known["digests"][key]
-        return "-".join([digest, *(self._of_own(path) for path in own if uses_models)])
+        if not uses_models:
+            return str(digest)
+        return "-".join([digest, *map(self.of_own, own), *edited])
 
-    def _of_own(self, path: Path) -> str:
+    def of_own(self, path: Path) -> str:
+        """A fingerprint of the code of a kind of model outside the library.
+
+        Raises ConfigError if the file is not Python, or imports ``*``.
+        """
         if path not in self._own:
-            self._own[path] = self._library.search(path).digest()
+            try:
+                self._own[path] = self._library.search(path).digest()
+            except SyntaxError as error:
+                line = f", line {error.lineno}" if error.lineno else ""
+                raise ConfigError(f"{path}{line}: {error.msg}") from None
         return self._own[path]
 
     def _read(self) -> dict[str, Any]:

@@ -57,7 +57,10 @@ def imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[
     module = ".".join([*above, *([node.module] if node.module else [])])
     for alias in node.names:
         if alias.name == "*":
-            raise SyntaxError(f"{package}: import * from {module} hides which names are used")
+            raise SyntaxError(
+                f"import * from {module} hides which names are used; allowed: imports by name",
+                ("", node.lineno, node.col_offset, None),
+            )
         yield alias.asname or alias.name, Target(module, alias.name)
 
 
