@@ -1,9 +1,15 @@
 """Where the tests find the repository and raw data."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell ignores SIGINT in what it starts behind `&`, and children inherit that: tests that send
+# it would wait for nothing.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
