@@ -82,7 +82,7 @@ class CountingStack:
         self.n_recorded += 1
         return {name: torch.ones_like(p) for name, p in self.parameters.items()}
 
-    def example_moments(self, step, examples) -> ExampleMoments:
+    def example_moments(self, step, examples, twice) -> ExampleMoments:
         self.n_averaged += examples.size
         norms = {name: p.square().sum(dim=1).double() for name, p in self.parameters.items()}
         return ExampleMoments(self.parameters, norms, {})

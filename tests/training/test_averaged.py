@@ -151,6 +151,11 @@ def test_examples_are_uniform_subsets_of_what_batches_are_drawn_from() -> None:
         assert (abs(counts - 2400) < 5 * np.sqrt(4000 * 0.24)).all()
         assert (drawn != sampler.drawn_from(0, 2, sampler.order(0), 3)).any()
         assert (sampler.drawn_from(0, 1, sampler.order(0), 9) == np.arange(5)).all()
+        # Some of them, at random: each of five in two of them with probability 2/5.
+        some = sampler.some_of(sampler.drawn_from(0, 1, sampler.order(0), 9), 0, 1, 2)
+        counts = np.bincount(some.ravel(), minlength=5)
+        assert (abs(counts - 1600) < 5 * np.sqrt(4000 * 0.24)).all()
+        assert all(len(set(one)) == 2 for one in some.tolist())
     sampler = EpochSampler(5, 2, 3, STREAM)
     order = sampler.order(0)
     assert (sampler.drawn_from(0, 1, order, 2) == order[:, 2:4]).all()
@@ -175,7 +180,7 @@ def test_modules_equal_the_hand_derived_network(vectorised: bool) -> None:
         np.random.default_rng(0).permuted(np.tile(np.arange(30), (3, 1)), axis=1)
     )
     examples = ChosenBatch(x, y, chosen[:, :20])
-    expected, found = (s.example_moments(0, examples) for s in (derived, stack))
+    expected, found = (s.example_moments(0, examples, examples) for s in (derived, stack))
     for short, long in names.items():
         assert_allclose(found.gradients[long], expected.gradients[short], rtol=1e-11, atol=1e-14)
         assert_allclose(found.sq_norms[long], expected.sq_norms[short], rtol=1e-11)
@@ -186,7 +191,8 @@ def test_gradients_and_norms_are_those_of_single_examples() -> None:
     weights, x, y = problem(2500)  # more than are taken at once
     stack = MlpReplicas(weights, 2)
     chosen = torch.stack([torch.arange(2500), torch.arange(2500).flip(0)])
-    found = stack.example_moments(0, ChosenBatch(x, y, chosen))
+    examples = ChosenBatch(x, y, chosen)
+    found = stack.example_moments(0, examples, examples)
     single = MlpReplicas(weights, 2500).gradients(ChosenBatch(x, y, torch.arange(2500)[:, None]))
     for name, gradients in single.items():
         expected = gradients.flatten(1).square().sum(dim=1).mean().expand(2)
@@ -239,16 +245,15 @@ def test_dropout_equals_the_enumeration_of_masks(
 
     def of_replica(r: int, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         subset, *draws = replicas[r]
-        masks = draws[calls[r]]
+        # The mean; then twice for the variance of the draws.
+        masks = draws[max(0, calls[r] - 1)]
         calls[r] += 1
         return {"w": torch.stack([gradients[i, m] for i, m in zip(subset, masks, strict=True)])}
 
     indices = torch.tensor([subset for subset, _, _ in replicas])
-    found = moments_of_examples(
-        {"w": halves.weights.expand(len(replicas), 2)},
-        ChosenBatch(halves.x, halves.y, indices),
-        of_replica,
-    )
+    examples = ChosenBatch(halves.x, halves.y, indices)
+    parameters = {"w": halves.weights.expand(len(replicas), 2)}
+    found = moments_of_examples(parameters, examples, examples, of_replica)
     report = averaged_report(found, Draw(b, chosen, 3, with_replacement), True)
     conditional, excess = (
         float(part["all"].mean()) for part in (report.conditional, report.excess)
@@ -272,9 +277,9 @@ def test_dropout_of_a_stack_agrees_with_the_enumeration() -> None:
     n_replicas = 600
     stack = DropoutReplicas(module, loss, range(n_replicas), STREAM)
     stack._is_checked = True  # a regression has no wrong labels to check
-    every = torch.arange(3).expand(n_replicas, 3)
+    every = ChosenBatch(halves.x, halves.y, torch.arange(3).expand(n_replicas, 3))
     before = torch.random.get_rng_state()
-    found = stack.example_moments(4, ChosenBatch(halves.x, halves.y, every))
+    found = stack.example_moments(4, every, every)
     assert torch.equal(torch.random.get_rng_state(), before)
     report = averaged_report(found, Draw(1, 3, 3), True)
     gradients = torch.stack(
@@ -287,9 +292,7 @@ def test_dropout_of_a_stack_agrees_with_the_enumeration() -> None:
     noise = found.own_noise["1.weight"].numpy()
     assert abs(noise.mean() - own) < 5 * noise.std() / np.sqrt(n_replicas)
     # Replicas and steps have draws of their own, the same each time.
-    again, later = (
-        stack.example_moments(s, ChosenBatch(halves.x, halves.y, every)) for s in (4, 5)
-    )
+    again, later = (stack.example_moments(s, every, every) for s in (4, 5))
     assert torch.equal(again.sq_norms["1.weight"], found.sq_norms["1.weight"])
     assert not torch.equal(later.sq_norms["1.weight"], found.sq_norms["1.weight"])
     assert found.sq_norms["1.weight"].std() > 0
@@ -310,7 +313,8 @@ def test_tensors_add_up_to_all_together() -> None:
     chosen = torch.arange(9).expand(4, 9)
     reports: list[Report] = []
     for per_tensor in (True, False):
-        found = stack.example_moments(0, ChosenBatch(x, y, chosen))
+        examples = ChosenBatch(x, y, chosen)
+        found = stack.example_moments(0, examples, examples)
         report = averaged_report(found, Draw(2, 9, 9), per_tensor)
         gradients = stack.gradients(ChosenBatch(x, y, chosen[:, :2]))
         reports.append(report.with_moments(all_moments(STOCHASTIC, gradients, per_tensor)))

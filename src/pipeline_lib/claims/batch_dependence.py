@@ -152,7 +152,7 @@ def _fitted(variance: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         (variance["quantity"] == STOCHASTIC)
         & (variance["tensor"] == ALL)
         & (variance["estimator"] == "sample")
-        & (variance["std_error"] > 0)
+        & (variance["std_error"] != 0)  # known exactly, or without an error
     ]
     key = ["init", "step", "b"]
     fitted = curves[[*key, "std_error"]].rename(columns={"std_error": "fitted_error"})

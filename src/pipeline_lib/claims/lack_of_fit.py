@@ -65,6 +65,16 @@ def error_of(estimates: pd.DataFrame) -> Floats:
     return np.asarray(estimates["std_error"] / estimates["variance"], np.float64)
 
 
+def _runs_needed(runs: int, dof: int, least: int) -> int:
+    """Runs with least - 1 degrees of freedom: in one group if they are in one, else in as many
+    groups of today's size as it takes."""
+    groups = runs - dof
+    if groups <= 1:
+        return least
+    of_group = -(-runs // groups)
+    return of_group * -(-(least - 1) // max(of_group - 1, 1))
+
+
 def obstacle(estimates: pd.DataFrame) -> tuple[str, str] | None:
     """Why the fit to these ``estimates`` is not tested, and what it takes; None if it is.
 
@@ -81,16 +91,16 @@ def obstacle(estimates: pd.DataFrame) -> tuple[str, str] | None:
             f"At {runs:,} runs a batch size the test of a lack of fit rejects a true fit too often "
             "(docs/inference.md)."
         )
-        return why, f"{least + runs - 1 - dof:,} runs a batch size (here {runs:,})"
-    rough = ~light(estimates) & (estimates["leverage"] < PASSED_THROUGH).to_numpy()
+        return why, f"{_runs_needed(runs, dof, least):,} runs a batch size (here {runs:,})"
+    rough = ~light(estimates) & ~(estimates["leverage"] >= PASSED_THROUGH).to_numpy()
     if rough.any():
         why = (
             f"Of {len(estimates):,} fitted estimates {rough.sum():,} are flagged, or scatter and "
             "are not known to 2 %; with those the test of a lack of fit rejects a true fit too "
             "often."
         )
-        known = float(np.nanmax((error_of(estimates) ** 2 / KNOWN)[rough]))
-        if known <= 1:
+        known = float(np.max((error_of(estimates) ** 2 / KNOWN)[rough]))
+        if not known > 1:  # or without an error
             return why, "runs that see the tail of the gradients"
         return why, f"about {np.ceil(known * runs):,.0f} runs a batch size (here {runs:,})"
     return None

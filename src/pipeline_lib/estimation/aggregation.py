@@ -17,6 +17,7 @@ from pipeline_lib.estimation.variance import pool
 
 Block = tuple[int, int, int]  # init, b, seed
 
+_ROUNDING = 1e-6  # of a sum in float32, relative to it
 _ROW = ["step", "epoch", "quantity", "tensor", "estimator"]
 # What tells the rows of a block apart, by the artefact that is pooled.
 _ROWS = {"statistics": _ROW, "noise": ["step", "epoch", "tensor"]}
@@ -139,14 +140,17 @@ def efficiency_table(variance: pd.DataFrame) -> pd.DataFrame:
     steps without an estimate are left out; where there is no such estimator no row is left.
     """
     key = ["init", "b", "step", "tensor"]
-    wide = variance[variance["quantity"] == STOCHASTIC].pivot(
-        index=key, columns="estimator", values="std_error"
+    whole = variance[variance["quantity"] == STOCHASTIC].assign(
+        relative=variance["std_error"] / variance["variance"]
     )
+    wide = whole.pivot(index=key, columns="estimator", values="std_error")
     if "rao_blackwell" not in wide:
         frame: pd.DataFrame = SCHEMAS["efficiency"].empty_table().to_pandas()
         return frame
-    # Rounding leaves a trace of a standard error where there is none.
-    known = wide["rao_blackwell"] <= 1e-12 * wide["sample"]
+    # Rounding leaves a trace of a standard error where there is none: examples that are summed in
+    # another order, in single precision.
+    relative = whole.pivot(index=key, columns="estimator", values="relative")["rao_blackwell"]
+    known = relative <= _ROUNDING
     wide = wide[~known].dropna().reset_index()
     return pd.DataFrame(
         {

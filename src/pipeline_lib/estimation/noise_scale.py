@@ -12,7 +12,7 @@ jointly Gaussian parts at any n. The set is bounded where ȳ² > q² s_yy; where
 cannot tell the squared gradient from 0, and there is no interval.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ from scipy import special  # scipy.stats takes a second to import
 
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.errors import ArtifactError
+from pipeline_lib.estimation.certain import Certain
+from pipeline_lib.estimation.judged import ROUNDING
 from pipeline_lib.estimation.noise_moments import NoiseMoments, merged_noise, noise_moments_of
 from pipeline_lib.estimation.reliability import Estimate, precise, reliability
 
@@ -73,17 +75,20 @@ def ratio_interval(moments: NoiseMoments, level: float = 0.95) -> tuple[Floats, 
 
 
 def noise_scale_table(
-    blocks: Mapping[tuple[int, int], Sequence[pd.DataFrame]], level: float
+    blocks: Mapping[tuple[int, int], Sequence[pd.DataFrame]],
+    level: float,
+    certain: Callable[[int], Certain] = lambda b: Certain(),
 ) -> pd.DataFrame:
     """Rows of the ``noise_scale`` artefact from ``noise`` of blocks by (init, b).
 
     An estimate is reliable if both parts are by the rules of `reliability`, and if it has an
-    interval.
+    interval. Parts that are equal in all runs have no error only where ``certain``, of each batch
+    size, says that no run could have differed; elsewhere there is no interval.
 
     Raises ArtifactError if no block holds an estimate.
     """
     parts = [
-        _estimated(init, b, merged_noise(frames), level)
+        _estimated(init, b, merged_noise(frames), level, certain(b))
         for (init, b), frames in sorted(blocks.items())
         if not frames[0].empty
     ]
@@ -92,10 +97,20 @@ def noise_scale_table(
     return pd.concat(parts, ignore_index=True)
 
 
-def _estimated(init: int, b: int, merged: pd.DataFrame, level: float) -> pd.DataFrame:
+def _estimated(
+    init: int, b: int, merged: pd.DataFrame, level: float, certain: Certain
+) -> pd.DataFrame:
     moments = noise_moments_of(merged)
     n = moments.n_replicas
     low, high = ratio_interval(moments, level)
+    alike = np.ones(len(merged), np.bool_)
+    for mean, m2 in (
+        (moments.trace, moments.trace_m2),
+        (moments.sq_gradient, moments.sq_gradient_m2),
+    ):
+        alike &= np.sqrt(m2 / n) <= ROUNDING * np.abs(mean)
+    known = certain.whole_batches | (merged["step"] < certain.shared_steps).to_numpy()
+    low, high = (np.where(alike & ~known, np.nan, end) for end in (low, high))
     reliable = np.isfinite(high)
     for mean, m2, largest in (
         (moments.trace, moments.trace_m2, moments.trace_max),

@@ -85,6 +85,9 @@ class EpochSampler:
         In epochs one permutation of ``range(n)`` a replica, (R, n), that of epoch 0 if they are
         shuffled once. Drawn afresh, (R, steps_per_epoch * batch_size).
         """
+        if self.batch_size == self.n and self.sampling != "with_replacement":
+            # In one order for all, so that replicas that see every example agree to the last bit.
+            return np.tile(np.arange(self.n), (len(self.replicas), self.steps_per_epoch))
         if self.sampling in IN_EPOCHS:
             orders = np.empty((len(self.replicas), self.n), dtype=np.int64)
             # 32 bits draw from half as many random words and stay in cache.
@@ -122,13 +125,21 @@ class EpochSampler:
         drawn = [one.choice(self.n, most, replace=False, shuffle=False) for one in generators]
         return np.stack(drawn).astype(np.int64)
 
+    def some_of(self, chosen: Integers, epoch: int, place: int, count: int) -> Integers:
+        """So many of each replica's ``chosen`` examples (R, M) at random, all if they are fewer."""
+        count = min(count, chosen.shape[1])
+        generators = (self._generator(epoch, replica, place, 1) for replica in self.replicas)
+        return np.stack(
+            [
+                row[one.choice(len(row), count, replace=False)]
+                for row, one in zip(chosen, generators, strict=True)
+            ]
+        )
+
     def _afresh(self, generator: np.random.Generator, shape: tuple[int, int]) -> Integers:
         """Mini-batches of one replica, (steps, b)."""
         if self.sampling == "with_replacement":
             return generator.integers(self.n, size=shape)
-        if self.batch_size == self.n:
-            # In one order for all, so that replicas that see every example agree to the last bit.
-            return np.tile(np.arange(self.n), (shape[0], 1))
         subsets = (
             generator.choice(self.n, self.batch_size, replace=False, shuffle=False)
             for _ in range(shape[0])

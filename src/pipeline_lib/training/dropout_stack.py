@@ -81,7 +81,9 @@ class DropoutReplicas(ModuleReplicas):
             wrongs.append(wrong)
         return BatchResult(self._gradients, torch.stack(losses), torch.stack(wrongs))
 
-    def example_moments(self, step: int, examples: ChosenBatch) -> ExampleMoments:
+    def example_moments(
+        self, step: int, examples: ChosenBatch, twice: ChosenBatch
+    ) -> ExampleMoments:
         """See `ExampleStack`; one replica and some examples after the other."""
         calls = [0] * len(self._replicas)
 
@@ -90,7 +92,7 @@ class DropoutReplicas(ModuleReplicas):
             with self._seeded(self._replicas[r], step, calls[r]):
                 return self._example_gradients(r, x, y)
 
-        return moments_of_examples(self.parameters, examples, of_replica)
+        return moments_of_examples(self.parameters, examples, twice, of_replica)
 
     def state(self) -> dict[str, Any]:
         """Nothing: every draw belongs to its replica and step."""

@@ -41,6 +41,8 @@ BATCHES = "train_batches"
 # last of them say can be made in so many seconds: a stop waits for them, and Slurm kills after 30.
 _STEPS_AT_ONCE = 64
 _SECONDS_AT_ONCE = 5.0
+# Examples whose random layers draw twice. What they tell counts by one over the examples left.
+_DRAWN_TWICE = 8
 
 
 class EpochRun:
@@ -168,9 +170,13 @@ class EpochRun:
         assert self._order is not None
         order = self._order[1].cpu().numpy()
         chosen = sampler.drawn_from(epoch, place, order, self._plan.averaged)
-        examples = ChosenBatch(data.x, data.y, torch.from_numpy(chosen).to(data.device))
+        some = sampler.some_of(chosen, epoch, place, _DRAWN_TWICE)
+        examples, twice = (
+            ChosenBatch(data.x, data.y, torch.from_numpy(indices).to(data.device))
+            for indices in (chosen, some)
+        )
         return averaged_report(
-            self._stack.example_moments(step, examples),
+            self._stack.example_moments(step, examples, twice),
             Draw(
                 sampler.batch_size,
                 chosen.shape[1],

@@ -155,10 +155,13 @@ class ExampleMoments(NamedTuple):
 class ExampleStack(Protocol):
     """A stack that knows the gradients of single examples apart, for a loss that is their mean."""
 
-    def example_moments(self, step: int, examples: ChosenBatch) -> ExampleMoments:
+    def example_moments(
+        self, step: int, examples: ChosenBatch, twice: ChosenBatch
+    ) -> ExampleMoments:
         """Moments of ``examples``; the next call of any method may overwrite the gradients.
 
-        Weights and what training draws afterwards are left as they are.
+        ``twice`` are some of them, at random, that tell the variance of random layers: these draw
+        for them twice. Weights and what training draws afterwards are left as they are.
         """
         ...
 

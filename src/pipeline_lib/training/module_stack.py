@@ -117,10 +117,12 @@ class ModuleReplicas:
                 gradients[name][r] = gradient_of_tensor
         return gradients
 
-    def example_moments(self, step: int, examples: ChosenBatch) -> ExampleMoments:
+    def example_moments(
+        self, step: int, examples: ChosenBatch, twice: ChosenBatch
+    ) -> ExampleMoments:
         """See `ExampleStack`; the loss is a mean over examples."""
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
-            return moments_of_examples(self.parameters, examples, self._example_gradients)
+            return moments_of_examples(self.parameters, examples, twice, self._example_gradients)
 
     def descend(self, batch: LabelledBatch, learning_rate: float) -> None:
         """One step of plain SGD."""

@@ -72,7 +72,9 @@ class MlpReplicas:
         self._for_each_part(lambda part: self._propagate(part, *batch.part(part), store))
         return self._gradients
 
-    def example_moments(self, step: int, examples: ChosenBatch) -> ExampleMoments:
+    def example_moments(
+        self, step: int, examples: ChosenBatch, twice: ChosenBatch
+    ) -> ExampleMoments:
         """See `ExampleStack`; no gradient of a single example is formed.
 
         That of W_k is d_k h_{k-1}ᵀ, with the squared norm |d_k|² |h_{k-1}|², that of b_k is d_k.
