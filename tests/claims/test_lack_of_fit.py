@@ -49,9 +49,11 @@ def test_no_fit_is_tested_of_fewer_runs(monkeypatch):
     assert obstacle(rows(least, least - 1)) is None
     _, needed = obstacle(rows(least - 1, least - 2))
     assert needed == f"{least:,} runs a batch size (here {least - 1:,})"
-    # each group of runs has a mean of its own
+    # Each group of runs has a mean of its own, and more runs are more groups of that size.
     _, needed = obstacle(rows(least, least - 10))
-    assert needed == f"{least + 9:,} runs a batch size (here {least:,})"
+    size = least // 10
+    groups = math.ceil((least - 1) / (size - 1))
+    assert needed == f"{groups * size:,} runs a batch size (here {least:,})"
     monkeypatch.setattr(lack_of_fit, "least_runs", lambda: None)
     assert "at no number of runs" in obstacle(rows(10**6, 10**6 - 1))[0]
 

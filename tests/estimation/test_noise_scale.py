@@ -12,6 +12,7 @@ from scipy import stats
 from pipeline_lib.artifacts.files import read_table, write_table
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.estimation.aggregation import read_blocks
+from pipeline_lib.estimation.certain import Certain
 from pipeline_lib.estimation.noise_moments import (
     merge_noise,
     merged_noise,
@@ -111,7 +112,9 @@ def test_runs_of_linear_regression_cover_its_exact_values(n_runs):
         trace = gradients.var(axis=1, ddof=1).sum(axis=1)
         square = (full**2).sum(axis=1)
         rows = frame(trace.reshape(groups, n_runs), square.reshape(groups, n_runs))
-        table = noise_scale_table({(0, b): [rows]}, 0.95)
+        # The rows stand for many experiments, not for steps: only the first step is certain.
+        shared = 0 if step else groups
+        table = noise_scale_table({(0, b): [rows]}, 0.95, lambda b, n=shared: Certain(n))
         if step:
             known = table["ci_high"].notna()
             hit = (table["ci_low"] <= truth[step]) & (truth[step] <= table["ci_high"])
@@ -124,6 +127,9 @@ def test_runs_of_linear_regression_cover_its_exact_values(n_runs):
             assert table["reliable"].all()
             for end in ("ci_low", "ci_high"):
                 assert_allclose(table[end], truth[0], rtol=1e-9)
+            unknown = noise_scale_table({(0, b): [rows]}, 0.95, lambda b: Certain(0))
+            assert unknown[["ci_low", "ci_high"]].isna().all(axis=None)
+            assert not unknown["reliable"].any()
         chosen = rng.random((len(weights), n)).argsort(axis=1)[:, :b]
         drawn = np.take_along_axis(gradients, chosen[:, :, None], axis=1).mean(axis=1)
         weights = weights - rate * drawn

@@ -10,6 +10,7 @@ from pipeline_lib.models import MODELS
 from pipeline_lib.sampling.epochs import EpochSampler, steps_per_epoch
 from pipeline_lib.study.certain import certain_of
 from pipeline_lib.study.config import load_study
+from pipeline_lib.study.settings import RaoBlackwell
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_batches_of_all_rows_are_the_data_set(experiments):
 
 
 def test_runs_share_their_weights_until_a_rate_is_not_zero(experiments):
-    yelp = experiments["yelp"]
+    yelp = dataclasses.replace(experiments["yelp"], rao_blackwell=None)
     for share in (0.0, 1e-9, 0.1):
         rate = dataclasses.replace(yelp.learning_rate, warmup=share)
         one = dataclasses.replace(yelp, learning_rate=rate)
@@ -41,6 +42,16 @@ def test_runs_share_their_weights_until_a_rate_is_not_zero(experiments):
         moved = int(np.flatnonzero(rate.values(n_steps))[0])  # the first step that moves weights
         assert certain_of(one, 8, 100).shared_steps == moved + 1
     assert certain_of(experiments["admission"], 8, 500).shared_steps == 1
+
+
+def test_examples_that_stand_for_all_leave_nothing_certain(experiments):
+    mnist, everything = experiments["mnist"], RaoBlackwell("all")
+    assert certain_of(mnist, 64, 60_000).shared_steps == 0
+    of_all = dataclasses.replace(mnist, rao_blackwell=everything)
+    assert certain_of(of_all, 64, 60_000).shared_steps == 1
+    # Dropout is random whatever the examples.
+    yelp = dataclasses.replace(experiments["yelp"], rao_blackwell=everything)
+    assert certain_of(yelp, 32, 10_000).shared_steps == 0
 
 
 @pytest.mark.parametrize("last_batch", ["keep", "drop"])
