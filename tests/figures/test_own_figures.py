@@ -99,6 +99,45 @@ def test_losses_below_zero_have_their_place_and_an_error_its_row() -> None:
     plt.close(figure)
 
 
+def with_diverged(b: int, lost: int) -> pd.DataFrame:
+    """Means that are missing from epoch 2 on at batch size ``b``, as ``lost`` runs diverged."""
+    table = summary(("loss", "error"))
+    gone = (table["b"] == b) & (table["epoch"] >= 2)
+    table.loc[gone, ["mean", "ci_low", "ci_high"]] = np.nan
+    table.loc[gone, "n_diverged"] = lost
+    return table
+
+
+def test_a_batch_size_at_which_runs_diverged_has_no_curve_but_a_note() -> None:
+    figure = own_losses.draw(with_diverged(4, lost=2), 0.95)
+    assert figure.legends[0].get_texts()[0].get_text() == "b = 16"
+    assert all(len(lines) == 1 for lines in shown(figure).values())
+    assert "b = 4: 2 of 20 runs diverged, the first by epoch 2" in key_of(figure)
+    plt.close(figure)
+    both = with_diverged(4, lost=2)
+    both["mean"], both["n_diverged"] = np.nan, 20
+    figure = own_losses.draw(both, 0.95)
+    assert list(shown(figure)) == ["training loss", "validation loss"]
+    assert "b = 16: 20 of 20 runs diverged, the first by epoch 0" in key_of(figure)
+    plt.close(figure)
+
+
+def test_the_page_says_how_many_runs_diverged() -> None:
+    claims = pd.DataFrame(columns=["statement", "verdict", "evidence", "test", "scale_needed"])
+    tables = {"claims": claims, "efficiency": pd.DataFrame(columns=["tensor", "b"])}
+    page = own_experiment_page("mine", tables | {"metric_summary": with_diverged(4, 2)}, 0.95)
+    # Loss and error on both splits.
+    assert page.count(">2 of 20 runs diverged<") == 4
+    assert "95 % interval 0.0426 to 0.0626" in page  # of b = 16
+    missing = with_diverged(4, 2)
+    missing.loc[missing["b"] == 16, ["mean", "ci_low", "ci_high"]] = np.nan
+    missing.loc[missing["b"] == 16, "n_diverged"] = 20
+    page = own_experiment_page("mine", tables | {"metric_summary": missing}, 0.95)
+    assert "after epoch 3" in page
+    assert "after epoch 1" not in page
+    assert "20 of 20 runs diverged" in page
+
+
 def test_the_page_has_the_verdict_the_last_losses_and_efficiency_where_there_are_two() -> None:
     claims = pd.DataFrame(
         [

@@ -22,8 +22,10 @@ def draw(summary: pd.DataFrame, level: float, note: str = "", init: int = 0) -> 
     ``note`` says which data it is. Axes are linear: a loss of the user's own may be 0 or below. A
     batch size at which runs diverged has no curve but a note.
     """
-    summary = summary[(summary["init"] == init) & summary["mean"].notna()]
-    metrics = [name for name in ("loss", "error") if name in set(summary["metric"])]
+    summary = summary[summary["init"] == init]
+    # Errors that no example has are missing everywhere, and losses where all runs diverged.
+    there = {"loss", *summary.loc[summary["mean"].notna(), "metric"]}
+    metrics = [name for name in ("loss", "error") if name in there]
     shades = colours(sorted(summary["b"].unique().tolist()))
     losses = summary[summary["metric"] == "loss"]
     sizes = unbroken_sizes(losses)

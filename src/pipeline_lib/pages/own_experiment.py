@@ -58,10 +58,15 @@ def _verdicts(claims: pd.DataFrame) -> Iterator[Row]:
 
 
 def _losses(summary: pd.DataFrame, level: float) -> Iterator[Row]:
-    last = summary[summary["mean"].notna()]
-    last = last[last["epoch"] == last["epoch"].max()]
+    # Errors that no example has are missing everywhere, and losses where all runs diverged.
+    there = {"loss", *summary.loc[summary["mean"].notna(), "metric"]}
+    last = summary[(summary["epoch"] == summary["epoch"].max()) & summary["metric"].isin(there)]
     for one in last.sort_values(["metric", "split", "b", "init"]).to_dict("records"):
-        interval = "no interval"
+        mean, interval = Cell("none"), "no interval"
+        if one["n_diverged"] > 0:
+            interval = f"{one['n_diverged']:,} of {one['n_runs']:,} runs diverged"
+        else:
+            mean = Cell(number(float(one["mean"])), float(one["mean"]))
         if not pd.isna(one["ci_low"]):
             ends = (number(float(one[end])) for end in ("ci_low", "ci_high"))
             interval = f"{100 * level:g} % interval {' to '.join(ends)}"
@@ -70,7 +75,7 @@ def _losses(summary: pd.DataFrame, level: float) -> Iterator[Row]:
             (
                 Cell(f"{one['split']} {one['metric']} after epoch {one['epoch']}{of_init}"),
                 Cell(f"{one['b']:,}", one["b"]),
-                Cell(number(float(one["mean"])), float(one["mean"])),
+                mean,
                 Cell(interval),
             ),
             facet="losses",
