@@ -47,6 +47,12 @@ def test_each_job_has_a_card_of_its_own_and_gives_it_back(tmp_path: Path) -> Non
         assert environs[0]["CUDA_VISIBLE_DEVICES"] == "4"
 
 
+def test_jobs_within_an_allocation_of_several_cards_share_them(tmp_path: Path) -> None:
+    environs = [{"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_JOB_ID": "1"} for _ in range(2)]
+    with own_card("cuda", environs[0], tmp_path), own_card("cuda", environs[1], tmp_path):
+        assert [e["CUDA_VISIBLE_DEVICES"] for e in environs] == ["0", "1"]
+
+
 def test_a_job_waits_while_all_cards_are_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,8 @@
 """Each GPU job of this machine on a card of its own.
 
-Slurm hands out cards itself. Elsewhere a job takes the first card that no other job holds, by a
-lock on a file, which the system drops when the job ends, however it ends.
+Slurm hands out cards itself. Elsewhere, and within an allocation of several cards, a job takes the
+first card that no other job holds, by a lock on a file, which the system drops when the job ends,
+however it ends.
 """
 
 import fcntl
@@ -42,7 +43,8 @@ def own_card(
     """Inside, ``CUDA_VISIBLE_DEVICES`` of ``environ`` names one card that no other job here holds.
 
     To be entered before torch first asks for a device. Waits for a card while all are taken.
-    Nothing is done if ``device`` is ``cpu``, in a job of Slurm, or where there is no card.
+    Nothing is done if ``device`` is ``cpu``, where there is no card, or in a job of Slurm that was
+    given one; one that was given more is an allocation in which several jobs may run.
 
     Args:
         device: `pipeline_lib.study.model.Model.device_wanted`.
@@ -50,11 +52,14 @@ def own_card(
         folder: of the locks; one of the user's in the folder of temporary files if None.
     """
     environ = os.environ if environ is None else environ
-    cards = [] if device == "cpu" or "SLURM_JOB_ID" in environ else cards_here(environ)
-    if not cards:
+    cards = [] if device == "cpu" else cards_here(environ)
+    if not cards or ("SLURM_JOB_ID" in environ and len(cards) == 1):
         yield
         return
-    folder = Path(tempfile.gettempdir()) / f"gpus-{os.getuid()}" if folder is None else folder
+    if folder is None:
+        # Two allocations may name different cards alike.
+        allocation = f"-{environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in environ else ""
+        folder = Path(tempfile.gettempdir()) / f"gpus-{os.getuid()}{allocation}"
     folder.mkdir(mode=0o700, exist_ok=True)
     before = environ.get(_VISIBLE)
     with ExitStack() as held:
