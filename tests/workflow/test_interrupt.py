@@ -87,7 +87,10 @@ def test_ctrl_c_saves_the_block_that_trains(repository, tmp_path) -> None:
     assert not log.exists()
     clearing = [sys.executable, "-m", "snakemake", "--cores", "1", "clear_checkpoints"]
     options = ["--configfile", "changes.yaml", "--config", "scale=smoke"]
+    unconfigured = state.with_name("mine.init=0.b=4.seed=0.zip")
+    unconfigured.touch()
     subprocess.run([*clearing, *options], cwd=folder, check=True, capture_output=True)
     assert not state.exists()
+    assert unconfigured.exists()
     with making(target, folder) as process:
         wait_until(lambda: "Traceback" not in text_of(log) and state.exists(), process)

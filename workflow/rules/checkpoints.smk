@@ -10,13 +10,15 @@ localrules:
 
 
 def stale_checkpoints():
-    """The checkpoints of other code or configuration than their block has now."""
+    """The checkpoints of other code or configuration than their block has now.
+
+    States of experiments that are not configured are left alone: another configuration has them.
+    """
     pattern = re.compile(r"(?P<experiment>\w+)\.init=\d+\.b=\d+\.seed=\d+\.zip")
     stale = []
     for path in sorted(Path(CHECKPOINT).parent.glob("*.zip")):
         found = pattern.fullmatch(path.name)
         if found is None or found["experiment"] not in study.experiments:
-            stale.append(str(path))
             continue
         values = {
             "configuration": [
