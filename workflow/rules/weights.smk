@@ -5,10 +5,14 @@ localrules:
     draw_weights,
 
 
-own_code_resources = {
-    "mem_mb": lambda wildcards, attempt: 8000 * 2 ** (attempt - 1),
-    "runtime": lambda wildcards, attempt: 30 * 2 ** (attempt - 1),
-}
+def own_code_mem_mb(wildcards, attempt):
+    """The memory that a job that runs the user's own code asks for, in MB."""
+    return 8000 * 2 ** (attempt - 1)
+
+
+def own_code_runtime(wildcards, attempt):
+    """The time that the user's own code gets for one of its initial weights, in minutes."""
+    return 30 * 2 ** (attempt - 1)
 
 
 rule check_own_code:
@@ -30,8 +34,13 @@ rule check_own_code:
         state="[0-9a-f]{8}",
     conda:
         "../../envs/pipeline.yaml"
+    threads: study.compute.threads
     resources:
-        **own_code_resources,
+        mem_mb=own_code_mem_mb,
+        # All initial weights are tried, one after the other.
+        runtime=lambda wildcards, attempt: own_code_runtime(wildcards, attempt)
+        * experiment_of(wildcards).initial_weights.count,
+        cpus_per_task=study.compute.threads,
     params:
         # Not its own, whose edits would draw weights and train anew.
         code=code_of("draw_weights.py"),
@@ -68,4 +77,5 @@ use rule draw_weights as draw_own_weights with:
     wildcard_constraints:
         experiment=any_of(DRAWN_BY_OWN_CODE),
     resources:
-        **own_code_resources,
+        mem_mb=own_code_mem_mb,
+        runtime=own_code_runtime,
