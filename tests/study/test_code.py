@@ -329,6 +329,10 @@ def test_digests_are_kept_until_code_is_edited(folder, monkeypatch):
         return Digests(Library(folder), folder / "scripts", kept)
 
     first = fresh().of("numbers.py")
+    # What Python and numba keep is no code.
+    for name in ("numbers.cpython-311.pyc", "numbers.scaled-4.py311.nbi"):
+        (folder / "pipeline_lib/__pycache__").mkdir(exist_ok=True)
+        (folder / "pipeline_lib/__pycache__" / name).touch()
     monkeypatch.setattr(Library, "search", None)  # not searched again
     assert fresh().of("numbers.py") == first
     monkeypatch.undo()

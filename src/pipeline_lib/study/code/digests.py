@@ -99,7 +99,7 @@ class Digests:
             told.update(self._library.lock.read_bytes())
         for folder in (self._library.folder, self._scripts):
             for path in sorted(folder.rglob("*")):
-                if path.is_file() and path.suffix != ".pyc":
+                if path.is_file() and "__pycache__" not in path.parts:
                     content = path.read_bytes()
                     told.update(f"{path.relative_to(folder)} {len(content)}\n".encode() + content)
         return told.hexdigest()
