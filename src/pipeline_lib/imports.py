@@ -17,6 +17,7 @@ _USED = {"pipeline_lib", "torch", "torchvision", "transformers", "numpy", "scipy
          "pyarrow", "numba", "safetensors", "pydantic", "matplotlib", "seaborn", "psutil", "tqdm",
          "yaml", "snakemake"}  # fmt: skip
 _BY_NAME = ("import_module", "__import__")
+_INSTALLED = {"site-packages", "dist-packages"}
 REFERENCE = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$"
 """What a reference looks like, as a regular expression."""
 _PATTERN = re.compile(REFERENCE)
@@ -92,6 +93,16 @@ def refuse_missing(where: str, reference: str, folders: Iterable[Path]) -> None:
 def is_used(name: str) -> bool:
     """Whether ``name`` is that of a package that the pipeline itself uses."""
     return name in _USED or (name in sys.stdlib_module_names and name in sys.modules)
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a file belongs to Python or to an installed package, as also in an environment."""
+    prefixes = [Path(prefix) for prefix in (sys.prefix, sys.base_prefix)]
+    folders = {*prefixes, *(prefix.resolve() for prefix in prefixes)}
+    return any(
+        _INSTALLED & set(place.parts) or any(place.is_relative_to(folder) for folder in folders)
+        for place in (path, path.resolve())
+    )
 
 
 def refuse_shadows(folders: Iterable[Path]) -> None:

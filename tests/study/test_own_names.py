@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,22 @@ def test_a_record_of_imports_says_what_was_edited_since_they_were_first_seen(
     assert imported.edited(record_file, [tmp_path]) == {}
     (tmp_path / "seen_later.py").unlink()
     assert imported.edited(record_file, [tmp_path]) == {"seen_later.py": "gone"}
+
+
+def test_a_module_of_an_environment_within_the_folder_is_not_recorded(
+    tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "env").mkdir()
+    for name in ("env/of_the_environment", "of_the_user"):
+        (tmp_path / f"{name}.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "env")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("of_the_environment", "of_the_user"):
+        importlib.import_module(name)
+    for prefix in ("prefix", "base_prefix"):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, prefix, str(tmp_path / "env"))
+            assert imported.imported_from([tmp_path]).keys() == {"of_the_user.py"}
 
 
 def test_a_package_that_is_nowhere_is_told(tmp_path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pipeline_lib.errors import ConfigError, PipelineError
-from pipeline_lib.imports import one_line
+from pipeline_lib.imports import is_installed, one_line
 from pipeline_lib.seeding import torch_seed
 
 log = logging.getLogger(__name__)
@@ -49,12 +49,13 @@ def files_read() -> Iterator[list[Path]]:
         yield seen
     finally:
         _OPENED[:] = [one for one in _OPENED if one is not seen]
-        installed = {Path(sys.prefix), Path(sys.base_prefix), *map(Path, ("/proc", "/sys", "/dev"))}
+        of_system = [Path(name) for name in ("/proc", "/sys", "/dev")]
         kept = {
             path
-            for path in seen
+            for path in set(seen)
             if path.suffix not in (".py", ".pyc")
-            and not any(path.is_relative_to(folder) for folder in installed)
+            and not is_installed(path)
+            and not any(path.is_relative_to(folder) for folder in of_system)
         }
         seen[:] = sorted(kept)
 

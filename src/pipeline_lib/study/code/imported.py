@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pipeline_lib
 from pipeline_lib.artifacts.files import write_text
+from pipeline_lib.imports import is_installed
 
 _SOURCE = Path(pipeline_lib.__file__).parents[1]
-_INSTALLED = {"site-packages", "dist-packages"}
 
 
 def import_folders() -> list[Path]:
@@ -40,7 +40,7 @@ def imported_from(folders: Iterable[Path]) -> dict[str, str]:
             continue
         path = Path(name).resolve()
         folder = next((one for one in folders if path.is_relative_to(one)), None)
-        is_own = not (_INSTALLED & set(path.parts) or path.is_relative_to(_SOURCE))
+        is_own = not (is_installed(Path(name)) or path.is_relative_to(_SOURCE))
         if folder is not None and is_own and path.suffix == ".py" and path.is_file():
             found[path.relative_to(folder).as_posix()] = _digest(path)
     return found
