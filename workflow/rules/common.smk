@@ -4,6 +4,7 @@ import atexit
 import dataclasses
 import json
 from functools import cache
+from hashlib import sha256
 from types import SimpleNamespace
 
 from pipeline_lib.study.code.digests import Digests
@@ -287,10 +288,16 @@ def weight_sources_of(wildcards):
 
 def own_files_of(wildcards):
     """The user's own files that its results depend on."""
+    return list(own_files(wildcards.experiment))
+
+
+@cache
+def own_files(name):
+    """The user's own files that the results of an experiment depend on."""
     here = Path.cwd()
     return [
         str(path.relative_to(here) if path.is_relative_to(here) else path)
-        for path in experiment_of(wildcards).own_files(OWN_FOLDERS)
+        for path in study.experiments[name].own_files(OWN_FOLDERS)
     ]
 
 
@@ -298,8 +305,12 @@ def own_files_of(wildcards):
 def state_of(name):
     """A fingerprint of the user's own code of an experiment, of all that its weights depend on."""
     wildcards = SimpleNamespace(experiment=name)
-    files = [Path(path) for path in own_files_of(wildcards)]
-    code = [[path.name, path.read_text()] for path in files if path.suffix == ".py"]
+    files = [Path(path) for path in own_files(name)]
+    code = [
+        [path.name, sha256(path.read_bytes()).hexdigest()]
+        for path in files
+        if path.suffix == ".py"
+    ]
     told = {"drawn": drawn_of(wildcards), "code": sorted(code)}
     return digest(told | {"edited": edited_imports(name)})[:8]
 
