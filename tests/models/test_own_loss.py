@@ -124,6 +124,12 @@ def test_what_does_not_fit_the_memory_is_refused_before_it_is_made(monkeypatch) 
         load_data(lambda: ((huge, [0]), (huge, [0])), {}, "float32")
 
 
+def test_a_pair_may_be_an_iterator() -> None:
+    xs, ys = (np.ones((4, 2)), np.ones((3, 2))), (np.zeros(4, int), np.zeros(3, int))
+    sets = load_data(lambda: zip(xs, ys, strict=True), {}, "float32").sets
+    assert [len(sets[split][1]) for split in ("training", "validation")] == [4, 3]
+
+
 class Counted(torch.utils.data.Dataset):
     """Items of 400 bytes and a label of 8; how many were read."""
 
@@ -147,7 +153,7 @@ def test_what_is_larger_than_memory_is_refused_before_it_is_read(tmp_path, monke
     assert large.reads == 1
     assert len(load_data(lambda: (small, Counted(10)), {}, "float32").sets["training"][1]) == 500
     # A memory map is more than nothing has read of it, and 8-bit images stay small.
-    for kind, is_taken in (("float32", False), ("uint8", True)):
+    for kind, is_taken in (("float32", False), ("uint8", True), ("bool", True)):
         shape = (800, 400)
         np.lib.format.open_memmap(tmp_path / kind, mode="w+", dtype=kind, shape=shape)
         x, y = np.load(tmp_path / kind, mmap_mode="r"), np.zeros(800, dtype=int)

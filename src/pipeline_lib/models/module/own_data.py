@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,9 @@ def load_data(
 
 def _made(make_dataset: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     if not (isinstance(make_dataset, type) and issubclass(make_dataset, Dataset)):
-        return make_dataset(**arguments)
+        made = make_dataset(**arguments)
+        # Read twice: for its size, and for its examples.
+        return tuple(made) if isinstance(made, Iterator) else made
     if set(arguments) != set(SPLITS):
         raise ConfigError(
             f"dataset: {make_dataset.__name__} is a class of data sets, of which two are made; "
@@ -143,17 +145,17 @@ def _bytes_of(part: Any, dtype: str) -> int:
         first = leaves(mapped(_item, tuple(part[0])))
         # As they are read, and as they are kept.
         return 2 * n * sum(int(one.nbytes) for one in first)
-    arrays = (each for tree in part for each in _pytree.tree_leaves(_plain(tree), is_leaf=_is_part))
     return sum(
-        math.prod(each.shape) * _itemsize(str(getattr(each, "dtype", dtype)), dtype)
-        for each in arrays
+        math.prod(each.shape) * _itemsize(str(getattr(each, "dtype", dtype)), dtype, k == 1)
+        for k, tree in enumerate(part)
+        for each in _pytree.tree_leaves(_plain(tree), is_leaf=_is_part)
         if hasattr(each, "shape")
     )
 
 
-def _itemsize(found: str, dtype: str) -> int:
+def _itemsize(found: str, dtype: str, is_target: bool) -> int:
     """Bytes of a number of type ``found`` as it is kept."""
-    if "uint8" in found:
+    if ("uint8" in found or "bool" in found) and not is_target:
         return 1
     if "int" in found or "bool" in found:
         return 8
