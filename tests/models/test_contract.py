@@ -248,11 +248,12 @@ class Stops(Checkpoint):
 
     after = 0
 
-    def save_if_due(self, state: Callable[[], Any]) -> None:
+    def save_if_due(self, state: Callable[[], Any]) -> bool:
         self.after -= 1
         if self.after < 0:
             self.save(state())
             raise StoppedError("stopped")
+        return False
 
 
 def test_it_stops_anywhere_and_goes_on_bit_for_bit(

@@ -120,7 +120,7 @@ def test_threads_and_chunks_change_no_number(
 class Stopping(Checkpoint):
     """Stops at the first opportunity."""
 
-    def save_if_due(self, state: Callable[[], State]) -> None:
+    def save_if_due(self, state: Callable[[], State]) -> bool:
         self.save(state())
         raise StoppedError("stopped")
 

@@ -203,9 +203,9 @@ class Watching(Checkpoint):
 class Slow(Checkpoint):
     """Leaves time to be killed in."""
 
-    def save_if_due(self, state: Callable[[], State]) -> None:
+    def save_if_due(self, state: Callable[[], State]) -> bool:
         time.sleep(0.005)
-        super().save_if_due(state)
+        return super().save_if_due(state)
 
 
 def train(kind: str, folder: Path) -> None:
@@ -260,11 +260,11 @@ class Signalled(Checkpoint):
         self.left = times
         self.number = number
 
-    def save_if_due(self, state: Callable[[], State]) -> None:
+    def save_if_due(self, state: Callable[[], State]) -> bool:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), self.number)
-        super().save_if_due(state)
+        return super().save_if_due(state)
 
 
 def stopped(kind: str, path: Path, times: int, number: signal.Signals = signal.SIGTERM) -> State:

@@ -1,6 +1,8 @@
 """Memory that is used up: told as that, and met with smaller groups."""
 
+import errno
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,12 +152,25 @@ def test_a_state_of_an_earlier_group_does_not_keep_a_later_one_together(tmp_path
     class Late(Checkpoint):
         """Saves in the first group alone."""
 
-        def save_if_due(self, state: Callable[[], Any]) -> None:
-            if not path.exists():
-                super().save_if_due(state)
+        def save_if_due(self, state: Callable[[], Any]) -> bool:
+            return not path.exists() and super().save_if_due(state)
 
     with Late(path, {"code": "a"}, every_s=0) as checkpoint:
         tables = epoch_block(make, data(), plan(n_replicas=8), 4, checkpoint)
+    assert_equal(tables, expected)
+
+
+def test_a_state_that_could_not_be_written_keeps_no_group_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = epoch_block(perceptrons(most=4), data(), plan(), 4)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pipeline_lib.artifacts.checkpoint.write_whole", full)
+    with Checkpoint(tmp_path / "state.zip", {"code": "a"}, every_s=0) as checkpoint:
+        tables = epoch_block(perceptrons(most=4), data(), plan(), checkpoint=checkpoint)
     assert_equal(tables, expected)
 
 

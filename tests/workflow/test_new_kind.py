@@ -86,11 +86,12 @@ class StopsAt(Checkpoint):
 
     looks = 0
 
-    def save_if_due(self, state) -> None:
+    def save_if_due(self, state) -> bool:
         self.looks += 1
         if self.looks == 2:
             self.save(state())
             raise StoppedError("stopped")
+        return False
 
 
 def test_it_stops_and_goes_on_bit_for_bit(folder, tmp_path, monkeypatch) -> None:

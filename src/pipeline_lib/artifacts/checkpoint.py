@@ -150,8 +150,8 @@ class Checkpoint:
             self._saved_at = time.monotonic()
         return True
 
-    def save_if_due(self, state: Callable[[], State]) -> None:
-        """Save what ``state`` gives, if it is time to or if a stop is requested.
+    def save_if_due(self, state: Callable[[], State]) -> bool:
+        """Save what ``state`` gives, if it is time to or if a stop is requested; whether it did.
 
         Raises StoppedError for a requested stop, also where the state could not be saved.
         """
@@ -160,8 +160,7 @@ class Checkpoint:
             if not self.save(state()):
                 told = "state not saved; run again to go on from an older one, or to start anew"
             raise StoppedError(f"{self.path}: stopped by {self._stop.name}, {told}")
-        if time.monotonic() - self._saved_at >= self.every_s:
-            self.save(state())
+        return time.monotonic() - self._saved_at >= self.every_s and self.save(state())
 
     def remove(self) -> None:
         """Remove the state, if there is one."""

@@ -79,13 +79,13 @@ def epoch_block(
     is_saved = of_group is not None  # a state of the group that is trained
 
     def save_if_due(run: EpochRun) -> None:
+        nonlocal is_saved
+
         def state() -> dict[str, Any]:
-            nonlocal is_saved
-            is_saved = True
             return {"sizes": sizes, "finished": finished, "group": run.state()}
 
-        if checkpoint is not None:
-            checkpoint.save_if_due(state)
+        if checkpoint is not None and checkpoint.save_if_due(state):
+            is_saved = True
 
     def trained(replicas: range) -> Tables | str:
         """The tables of a group, or what was said when memory was used up."""
