@@ -101,6 +101,13 @@ def test_what_a_check_says_is_that_of_another_process(monkeypatch, tmp_path):
         check_device("cuda", "gpu=1")
 
 
+def test_nothing_is_checked_without_torch(monkeypatch):
+    """Snakemake may run in an environment without it, and jobs in others."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None)
+    check_device("cuda", "gpu=1")
+
+
 @pytest.mark.parametrize(
     ("resource", "value", "expected"),
     [

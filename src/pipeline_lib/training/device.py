@@ -1,5 +1,6 @@
 """The device that a block is trained on: decided by its kind and by what its job was given."""
 
+import importlib.util
 import logging
 import os
 import subprocess
@@ -88,9 +89,12 @@ def resolve_device(wanted: str, granted: str | None = None) -> str:
 def check_device(wanted: str, granted: str | None = None) -> None:
     """What `resolve_device` raises, without a trace in this process.
 
-    Torch is asked in another one: whoever asks keeps some memory of the card until it ends.
+    Torch is asked in another one: whoever asks keeps some memory of the card until it ends. Nothing
+    is told where there is no torch: jobs then have an environment of their own, and ask there.
     """
     if wanted == "cpu" or (wanted == "auto" and granted is None):
+        return
+    if importlib.util.find_spec("torch") is None:
         return
     program = "import sys; from pipeline_lib.training import device; device.told(*sys.argv[1:])"
     arguments = [wanted] if granted is None else [wanted, granted]
