@@ -3,8 +3,9 @@
     python bench/gpu_check.py [--device cuda|cpu] [--parts A|B|AB]
 
 A, in under ten minutes: what the machine has, the tests that need a GPU, equal runs, stops, groups,
-CPU against GPU, memory that is used up. B, likewise: speed at the paper's size, as a table for the
-README and as rates for the cost model. Without a GPU this says so and runs what a CPU can.
+CPU against GPU, memory that is used up. B, likewise: speed at the paper's size, as a table for
+docs/performance.md and as rates for the cost model. Without a GPU this says so and runs what a CPU
+can.
 
 It needs neither Snakemake nor any other package that only planning or reporting takes. Ends with
 status 1 if something is wrong.

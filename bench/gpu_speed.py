@@ -1,4 +1,4 @@
-"""How fast networks train on a GPU at the paper's size, for the README and the cost model."""
+"""Speed of training networks on a GPU, for docs/performance.md and the cost model."""
 
 import time
 from collections.abc import Callable
@@ -146,7 +146,7 @@ def busy_share(train: Callable[[str], object], device: str) -> float:
 
 
 def report(device: str, blocks: list[Timed]) -> str:
-    """A table for the README, and lines for the kinds' settings.
+    """A table for docs/performance.md, and lines for the kinds' settings.
 
     Seconds are those of a whole block, so what a block takes before its first step is among them.
     """
