@@ -70,7 +70,7 @@ lock: $(INSTALLED) ## resolve envs/requirements.in and light.in anew
 	$(VENV)/bin/python envs/pin_conda.py
 
 clean: ## remove results, logs and caches; .venv stays
-	rm -rf results/smoke results/quick results/paper logs .snakemake
+	rm -rf results/*/ logs .snakemake
 	find src -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): envs/requirements.lock pyproject.toml
