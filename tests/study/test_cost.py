@@ -39,10 +39,9 @@ from pipeline_lib.study.cost import (
     UPDATE,
     BlockCost,
     Speed,
+    asked_for,
     block_cost,
-    mem_mb,
     resources,
-    runtime,
     seconds,
 )
 from pipeline_lib.study.experiment import EpochExperiment, Experiment, IterationExperiment
@@ -375,12 +374,16 @@ def test_margins_double_with_every_attempt() -> None:
 
 def test_rules_ask_for_the_device_and_threads_of_the_study() -> None:
     mnist = PAPER["mnist"]
-    on_cpu = runtime(mnist, 64, 1, "cpu")
-    assert runtime(mnist, 64, 1, "auto") == on_cpu
-    assert runtime(mnist, 64, 1, "cuda") < on_cpu / 50
-    assert runtime(mnist, 64, 1, "cuda", 10) == runtime(mnist, 64, 1, "cuda")
-    assert runtime(mnist, 64, 1, "cpu", 10) == pytest.approx(on_cpu / 10, rel=0.01)
-    assert mem_mb(mnist, 64, 2) == pytest.approx(2 * mem_mb(mnist, 64, 1), abs=1)
+    on_cpu = asked_for(mnist, 64, 1, "cpu")["runtime"]
+    assert asked_for(mnist, 64, 1, "auto")["runtime"] == on_cpu
+    assert asked_for(mnist, 64, 1, "cuda")["runtime"] < on_cpu / 50
+    assert (
+        asked_for(mnist, 64, 1, "cuda", 10)["runtime"] == asked_for(mnist, 64, 1, "cuda")["runtime"]
+    )
+    assert asked_for(mnist, 64, 1, "cpu", 10)["runtime"] == pytest.approx(on_cpu / 10, rel=0.01)
+    assert asked_for(mnist, 64, 2)["mem_mb"] == pytest.approx(
+        2 * asked_for(mnist, 64, 1)["mem_mb"], abs=1
+    )
 
 
 def test_beside_a_gpu_the_host_has_cuda_the_data_and_the_state_of_a_stopped_block() -> None:
@@ -389,10 +392,10 @@ def test_beside_a_gpu_the_host_has_cuda_the_data_and_the_state_of_a_stopped_bloc
     for name, b in (("mnist", 64), ("yelp", 32)):
         cost = block_cost(PAPER[name], b)
         assert cost.bytes_checkpoint < cost.bytes_beside_gpu < cost.bytes_resident
-        asked = mem_mb(PAPER[name], b, 1, "cuda")
+        asked = asked_for(PAPER[name], b, 1, "cuda")["mem_mb"]
         assert asked == resources(cost, GPU)["mem_mb"]
     # Replicas, their gradients and what Adam keeps are on the GPU: the states alone pass the host.
-    assert asked < 0.7 * mem_mb(PAPER["yelp"], 32, 1)
+    assert asked < 0.7 * asked_for(PAPER["yelp"], 32, 1)["mem_mb"]
 
 
 def test_bad_values() -> None:
@@ -406,8 +409,8 @@ def test_bad_values() -> None:
     own = OwnModule("module", "mine:make", "mine:loss", "mine:sets", "float32")
     unknown = dataclasses.replace(SMOKE["mnist"], model=own)
     assert block_cost(unknown, 64) is None
-    for ask in (runtime, mem_mb):  # what is likely to do
-        assert ask(unknown, 64, 3) == 4 * ask(unknown, 64, 1)
+    first, third = (asked_for(unknown, 64, attempt) for attempt in (1, 3))  # what is likely to do
+    assert third == {name: 4 * value for name, value in first.items()}
     with pytest.raises(ValueError, match="at least 1 thread, got 0"):
         block_cost(SMOKE["mnist"], 64, 0)
     with pytest.raises(ValueError, match="attempts are counted from 1, got 0"):

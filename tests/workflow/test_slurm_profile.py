@@ -12,7 +12,7 @@ from snakemake.resources import GroupResources, Resources
 from checkout import copy_of, snakemake
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
-from pipeline_lib.study.cost import runtime
+from pipeline_lib.study.cost import asked_for
 
 # A study of blocks on processors and one whose blocks get a GPU.
 ON_CPU, ON_GPU = "admission", "mnist"
@@ -53,7 +53,7 @@ def minutes(folder: Path, device: str) -> dict[tuple[str, int], str]:
     config = yaml.safe_load((folder / "config.yaml").read_text()) | {"scale": "paper"}
     study = load_study(config, MODELS)
     return {
-        (name, b): str(runtime(study.experiments[name], b, 1, device))
+        (name, b): str(asked_for(study.experiments[name], b, 1, device)["runtime"])
         for name in (ON_CPU, ON_GPU)
         for b in study.experiments[name].batch_sizes
     }

@@ -158,17 +158,3 @@ def asked_for(
     if device == "cuda":
         return resources(cost, model.gpu, attempt)
     return resources(cost, model.cpu_core, attempt, threads)
-
-
-def mem_mb(
-    experiment: "Experiment", b: int, attempt: int, device: str = "auto", threads: int = 1
-) -> int:
-    """MB of the host to ask for: `asked_for` by a block."""
-    return asked_for(experiment, b, attempt, device, threads)["mem_mb"]
-
-
-def runtime(
-    experiment: "Experiment", b: int, attempt: int, device: str = "auto", threads: int = 1
-) -> int:
-    """Minutes to ask for: `asked_for` by a block."""
-    return asked_for(experiment, b, attempt, device, threads)["runtime"]
