@@ -23,7 +23,7 @@ def draw(summary: pd.DataFrame, level: float, note: str = "", init: int = 0) -> 
     batch size at which runs diverged has no curve but a note.
     """
     summary = summary[summary["init"] == init]
-    # Errors that no example has are missing everywhere, and losses where all runs diverged.
+    # An error that no example has is missing everywhere. A loss may be, where all runs diverged.
     there = {"loss", *summary.loc[summary["mean"].notna(), "metric"]}
     metrics = [name for name in ("loss", "error") if name in there]
     shades = colours(sorted(summary["b"].unique().tolist()))

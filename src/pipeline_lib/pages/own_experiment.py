@@ -58,7 +58,7 @@ def _verdicts(claims: pd.DataFrame) -> Iterator[Row]:
 
 
 def _losses(summary: pd.DataFrame, level: float) -> Iterator[Row]:
-    # Errors that no example has are missing everywhere, and losses where all runs diverged.
+    # An error that no example has is missing everywhere. A loss may be, where all runs diverged.
     there = {"loss", *summary.loc[summary["mean"].notna(), "metric"]}
     last = summary[(summary["epoch"] == summary["epoch"].max()) & summary["metric"].isin(there)]
     for one in last.sort_values(["metric", "split", "b", "init"]).to_dict("records"):
