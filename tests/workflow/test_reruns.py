@@ -163,6 +163,10 @@ def trained(rules: Counter[str]) -> dict[str, int]:
         # Exact tables state the seed, confidence level and configuration, and are made again.
         ({"seed": 1}, dict.fromkeys(TRAINING), {"estimate_heavy_tails", "claims"},
          WEIGHTS | OF_DATA),
+        ({"compute": {"allow_tf32": True}}, dict.fromkeys(TRAINING), {"aggregate_variance"},
+         WEIGHTS | OF_DATA),
+        ({"compute": {"tf32_in_evaluations": True}}, dict.fromkeys(TRAINING),
+         {"aggregate_variance"}, WEIGHTS | OF_DATA),
         ({"scales": {"smoke": {"admission": {"runs": 90}}}}, {"train_block of admission": 2},
          {"aggregate_variance of admission", "fig1a", "claims"},
          WEIGHTS | OF_DATA | THEORY | {"fig1b", "aggregate_variance of admission_sweep"}),
