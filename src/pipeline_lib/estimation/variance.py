@@ -1,8 +1,7 @@
 """Unbiased estimates of var(g_t | F_0) over replicas, as sums that merge.
 
 ``var(M) = E|M|^2 - |E M|^2`` (Section 3 of the paper) over runs that share their initial weights.
-Every estimate here is the mean over runs of a *contribution* ``y_r``, not negative but where it says
-so:
+Every estimate here is the mean over runs of a *contribution* ``y_r``, negative only where told:
 
 - ``sample``: ``y_r = R/(R-1) |M_r - mean M|^2``; the mean is the unbiased sample variance.
 - ``rao_blackwell``: ``y_r = var(g_r | F_t) + R/(R-1) |grad L_r - mean grad L|^2``, by the law of
