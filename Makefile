@@ -29,7 +29,7 @@ report: $(INSTALLED) ## all figures, captions and claims as results/SCALE/report
 	done
 
 test: $(INSTALLED) ## run every test, side by side on all cores
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
 
 test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)
 	@set -e; trap 'exit 130' INT TERM; \

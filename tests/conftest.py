@@ -26,10 +26,3 @@ def raw_data() -> list[Path]:
     named = os.environ.get("DATA_DIR")
     folders = [Path(named)] if named else [REPOSITORY.parent / "shared" / "data"]
     return [folder for folder in folders if folder.is_dir()]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, tests of a file stay together, and so do all that read the smoke study."""
-    for item in items:
-        shared = "smoke" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("smoke" if shared else str(item.path)))

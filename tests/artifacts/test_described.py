@@ -331,7 +331,7 @@ def test_config_yaml_says_what_was_made_with_what(tmp_path):
 def test_rules_write_tables_where_their_schemas_say(repository):
     text = "".join(path.read_text() for path in (repository / "workflow/rules").glob("*.smk"))
     found = {
-        path.replace("{{", "{").replace("}}", "}")
+        path.replace("{{", "{").replace("}}", "}").replace("wildcards.", "")
         for path in re.findall(r'f"\{RESULTS\}/([^"]+\.parquet)"', text)
     }
     stated = [

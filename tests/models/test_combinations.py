@@ -21,7 +21,7 @@ from pipeline_lib.study.model import TrainingData, Weights
 from pipeline_lib.study.settings import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[2]
-N, BATCH = 7, 3
+N, BATCH = 8, 3
 CASES = [(kind, one) for kind in MODELS for one in combinations(MODELS[kind])]
 IN_EPOCHS = {"epochs": 1, "last_batch": "drop", "recorded_steps": "every", "evaluate_every": 1}
 KINDS: dict[str, dict[str, Any]] = {

@@ -196,7 +196,7 @@ def test_moments_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch
     # As on a device without compiled code, six columns at a time.
     for name in ("gradient_records", "replica_moments"):
         monkeypatch.setattr(f"pipeline_lib.training.{name}.has_kernel", lambda tensor: False)
-    monkeypatch.setattr("pipeline_lib.training.gradient_records._NUMBERS_AT_ONCE", 24)
+    monkeypatch.setattr("pipeline_lib.training.gradient_records.NUMBERS_AT_ONCE", 24)
     parts = all_moments(STOCHASTIC, gradients, False)[STOCHASTIC, ALL]
     vectors = torch.cat([gradients["a"].flatten(1), gradients["b"][:, None]], dim=1)
     deviations = (vectors - vectors.mean(dim=0)).square().sum(dim=1)

@@ -126,7 +126,7 @@ rule efficiency_page:
     conda:
         "../../envs/light.yaml"
     params:
-        made_with=[made_with(study, name) for name in chosen(WITH_THEORY)],
+        made_with=[made_with(study, name) for name in chosen(WITH_AVERAGES)],
         scale=study.scale,
         commit=commit,
     script:

@@ -1,12 +1,13 @@
 """Unbiased estimates of var(g_t | F_0) over replicas, as sums that merge.
 
 ``var(M) = E|M|^2 - |E M|^2`` (Section 3 of the paper) over runs that share their initial weights.
-Every estimate here is the mean over runs of a non-negative *contribution* ``y_r``:
+Every estimate here is the mean over runs of a *contribution* ``y_r``, negative only where told:
 
 - ``sample``: ``y_r = R/(R-1) |M_r - mean M|^2``; the mean is the unbiased sample variance.
 - ``rao_blackwell``: ``y_r = var(g_r | F_t) + R/(R-1) |grad L_r - mean grad L|^2``, by the law of
   total variance; the same expectation for the stochastic gradient, with the mini-batch's own noise
-  integrated out in closed form.
+  integrated out. Where random examples stand for all, their own variance ``e_r`` given F_t is taken
+  off the first term, and off the contributions of the full gradient, which can then be negative.
 
 Only the first three central moments and the largest contribution are kept: enough for standard
 errors, skewness-corrected intervals and the reliability flag. Deviations from the mean of a group
