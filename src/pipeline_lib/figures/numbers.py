@@ -47,7 +47,7 @@ def scale_note(numbers: Mapping[str, tuple[int, int]]) -> str:
     parts = []
     for what, (here, paper) in numbers.items():
         in_paper = "" if here == paper else f" (paper: {number(paper)})"
-        parts.append(f"{number(here)} {what}{in_paper}")
+        parts.append(f"{number(here)} {what.removesuffix('s') if here == 1 else what}{in_paper}")
     return ", ".join(parts)
 
 
