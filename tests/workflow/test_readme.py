@@ -35,7 +35,7 @@ IN_THE_CHECKOUT = ("make ", ".ci/run")
 PROGRAMS = ("make", "snakemake", "python", ".ci/run")
 
 # Long, or in need of a cluster or of the whole tree; `.ci/run` calls check and test.
-NOT_HERE = {"test", "test-cluster", "bench", "check", "lock"}
+NOT_HERE = {"test", "test-cluster", "bench", "calibrate", "check", "gpu-check", "lock"}
 
 OVERRIDE = """\
 experiments: {admission_sweep: {polynomial: {degree: 5}}}
@@ -223,7 +223,7 @@ def test_pages_hold_commands_and_snippets():
 def test_only_what_cannot_run_here_is_replaced():
     replaced = {command for _, command in CASES if executed(command) != command}
     allowed = re.compile(
-        r"make (test|check|bench|test-cluster)|\.ci/run|.*(scale=(paper|overnight|weekend)|slurm).*"
+        r"make (test|calibrate|check|bench|gpu-check|test-cluster)|\.ci/run|.*(scale=(paper|overnight|weekend)|slurm).*"
     )
     assert [command for command in replaced if not allowed.fullmatch(command)] == []
     assert executed("snakemake --cores 2 fig1a") == "snakemake --cores 2 fig1a"
