@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import json
+import re
 from functools import cache
 from hashlib import sha256
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from pipeline_lib.study.code.digests import Digests
 from pipeline_lib.study.code.imported import edited
 from pipeline_lib.study.code.search import Library
+from pipeline_lib.artifacts.checkpoint import is_stale
 from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.claims import extent, setting
 from pipeline_lib.models import MODELS
@@ -592,3 +594,50 @@ if workflow.is_main_process:
                 DIGESTS.of_own(path)
     except PipelineError as error:
         stop(located(str(error), FILES, workflow.config_settings.config))
+
+
+def stale_checkpoints():
+    """The checkpoints of other code or configuration than their block has now.
+
+    States of experiments that are not configured are left alone: another configuration has them.
+    """
+    pattern = re.compile(r"(?P<experiment>\w+)\.init=\d+\.b=\d+\.seed=\d+\.zip")
+    stale = []
+    for path in sorted(Path(CHECKPOINT).parent.glob("*.zip")):
+        found = pattern.fullmatch(path.name)
+        if found is None or found["experiment"] not in study.experiments:
+            continue
+        values = {
+            "configuration": [
+                block_digest(study.experiments[found["experiment"]], study.seed),
+                study.compute.allow_tf32,
+                study.compute.tf32_in_evaluations,
+            ],
+            "code": code_of("train_block.py")(found.groupdict()),
+        }
+        if is_stale(path, values):
+            stale.append(str(path))
+    return stale
+
+
+def stop_if_stale(jobs):
+    """End in one line if one of ``jobs`` would refuse its checkpoint, on a cluster three times."""
+    wanted = {job.params.get("checkpoint") for job in jobs}
+    refused = [path for path in stale_checkpoints() if path in wanted]
+    if refused:
+        stop(
+            f"{refused[0]} is the state of a run of other code or configuration"
+            + (f", and {len(refused) - 1} more are" if len(refused) > 1 else "")
+            + "; to start these blocks anew: snakemake --cores 1 clear_checkpoints, with the same "
+            "--config and --configfile"
+        )
+
+
+def own_code_mem_mb(wildcards, attempt):
+    """The memory that a job that runs the user's own code asks for, in MB."""
+    return 8000 * 2 ** (attempt - 1)
+
+
+def own_code_runtime(wildcards, attempt):
+    """The time that the user's own code gets for one of its initial weights, in minutes."""
+    return 30 * 2 ** (attempt - 1)

@@ -5,16 +5,6 @@ localrules:
     draw_weights,
 
 
-def own_code_mem_mb(wildcards, attempt):
-    """The memory that a job that runs the user's own code asks for, in MB."""
-    return 8000 * 2 ** (attempt - 1)
-
-
-def own_code_runtime(wildcards, attempt):
-    """The time that the user's own code gets for one of its initial weights, in minutes."""
-    return 30 * 2 ** (attempt - 1)
-
-
 rule check_own_code:
     """Try a module, loss and data of the user's own on all that they will be asked.
 
