@@ -171,10 +171,10 @@ def wait(browser: Any, script: str) -> Any:
 
 
 def click(browser: Any, label: str) -> None:
-    """Click an entry of the menu."""
+    """Click an entry of the menu, also while the page still moves beneath it."""
     entry = f"""return [...document.querySelectorAll("nav li a")]
         .find((one) => one.textContent.trim() === {label!r})"""
-    wait(browser, entry).click()
+    browser.execute_script("arguments[0].click()", wait(browser, entry))
 
 
 def shot(browser: Any, folder: Path, name: str) -> None:

@@ -414,6 +414,8 @@ def test_efficiency_is_the_ratio_of_variances_of_the_estimators():
         {"b": 4, "step": 0, "estimator": "sample", "std_error": 0.5},
         # Known exactly but for the order in which float32 were summed.
         {"b": 4, "step": 0, "estimator": "rao_blackwell", "std_error": 1e-7},
+        {"b": 9, "step": 1, "estimator": "sample", "std_error": 0.0, "variance": 0.0},
+        {"b": 9, "step": 1, "estimator": "rao_blackwell", "std_error": 0.0, "variance": 0.0},
         {"b": 4, "step": 1, "estimator": "sample", "std_error": np.sqrt(10.0)},
         {"b": 4, "step": 1, "estimator": "rao_blackwell", "std_error": 1.0},
         {"b": 8, "step": 1, "estimator": "sample", "std_error": np.nan},  # diverged

@@ -150,7 +150,8 @@ def efficiency_table(variance: pd.DataFrame) -> pd.DataFrame:
     # Rounding leaves a trace of a standard error where there is none: examples that are summed in
     # another order, in single precision.
     relative = whole.pivot(index=key, columns="estimator", values="relative")["rao_blackwell"]
-    known = relative <= _ROUNDING
+    # Where nothing varies both errors are 0.
+    known = (relative <= _ROUNDING) | (wide["rao_blackwell"] <= _ROUNDING * wide["sample"])
     wide = wide[~known].dropna().reset_index()
     return pd.DataFrame(
         {
