@@ -50,5 +50,5 @@ def test_an_experiment_of_ones_own_gives_the_values_of_a_run_without_slurm(
     assert f"variance/{NAME}.parquet" in found
     jobs = cluster.jobs()
     assert {job.state for job in jobs} == {"COMPLETED"}
-    # Initial weights, then a block for each batch size.
-    assert [job.gpus for job in jobs] == [0, 1, 1]
+    # The user's code is tried, initial weights are drawn, then a block for each batch size.
+    assert [job.gpus for job in jobs] == [0, 0, 1, 1]
