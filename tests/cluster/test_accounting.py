@@ -22,7 +22,8 @@ def test_with_accounts_the_controller_may_be_away_for_longer(
 
     process = checkout.start(TARGET, options=("--profile", "slurm", *QUICK_LOOKS))
     wait_until(lambda: len(checkout.states) == 1, 300, "the first block trains")
-    cluster.kill_controller()
+    (job,) = cluster.running()
+    cluster.kill_controller(job)
     wait_until(lambda: "Falling back to 'sacct'" in checkout.output, 120, "a look gives up")
     cluster.start_controller()
     assert checkout.finish(process, seconds=480) == 0, checkout.output

@@ -9,13 +9,12 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 
 import psutil
 import pytest
 from study_checkout import QUICK_LOOKS, TARGET, Checkout, differences
-from virtual_cluster import ROOT, Job, VirtualCluster, output_of, wait_until
+from virtual_cluster import Job, VirtualCluster, output_of, wait_until
 
 SLURM = ("--profile", "slurm", *QUICK_LOOKS)
 NOTHING = "Nothing to be done"
@@ -120,17 +119,12 @@ def test_the_controller_is_killed_and_started_again(cluster, checkout, undisturb
     turns to sacct, which knows nothing, and then waits for ever (see docs/cluster.md).
     """
     process, job = start_and_wait_for_training(checkout, cluster)
-    # A controller that has not yet saved that the job runs would start it twice, and Slurm then
-    # holds the job.
-    started = datetime.fromisoformat(job.fields["StartTime"]).timestamp()
-    saved = ROOT / "controller/job_state"
-    wait_until(lambda: saved.stat().st_mtime > started + 1, 60, "the controller saves its state")
     snakemake = psutil.Process(process.pid)
 
     def asks_for_states() -> bool:
         return any(child.name() in ("scontrol", "squeue") for child in snakemake.children())
 
-    cluster.kill_controller()
+    cluster.kill_controller(job)
     wait_until(asks_for_states, 300, "a look at the jobs without a controller")
     time.sleep(3)
     cluster.start_controller()

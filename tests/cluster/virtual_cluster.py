@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -108,7 +109,15 @@ class VirtualCluster:
         for process in doomed:
             kill(process)
 
-    def kill_controller(self) -> None:
+    def kill_controller(self, job: Job) -> None:
+        """Once it has saved that ``job`` runs: else it would start it twice, and hold it then."""
+        started = datetime.fromisoformat(job.fields["StartTime"]).timestamp()
+        saved = ROOT / "controller/job_state"
+        wait_until(
+            lambda: saved.exists() and saved.stat().st_mtime > started + 1,
+            60,
+            "the controller saves its state",
+        )
         kill(self._daemon("slurmctld"))
 
     def start_controller(self) -> None:
