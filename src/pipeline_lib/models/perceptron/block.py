@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
-from pipeline_lib.models.perceptron.memory import BlockSize, replicas_that_fit
-from pipeline_lib.models.perceptron.replicas import EXAMPLES_AT_ONCE, MlpReplicas
+from pipeline_lib.models.perceptron.memory import EXAMPLES_AT_ONCE, BlockSize, replicas_that_fit
+from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epochs import epoch_block

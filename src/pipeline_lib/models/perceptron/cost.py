@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline_lib.models.perceptron.memory import BlockSize, block_bytes
+from pipeline_lib.models.perceptron.memory import EXAMPLES_AT_ONCE, BlockSize, block_bytes
 from pipeline_lib.models.perceptron.settings import IMAGES, Perceptron
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.study.cost import (
@@ -68,13 +68,14 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
     itemsize, optimizer = ITEMSIZE[model.dtype], experiment.optimizer
     size = BlockSize(
         layers,
-        max(b, min(averaged, CHUNK)),
+        b,
         n,
         sum(examples.values()),
         CHUNK,
         itemsize,
         threads,
         optimizer,
+        min(experiment.averaged_examples(b, n), EXAMPLES_AT_ONCE),
     )
     # Averaging gives the stochastic gradient a second estimator and adds the full one.
     quantities = 1 + (experiment.clipping is not None) + 2 * (averaged > 0)

@@ -9,6 +9,9 @@ from pipeline_lib.training.memory import moment_bytes, most_that_fit
 
 _INDEX = 8  # bytes of an int64
 
+EXAMPLES_AT_ONCE = 1000
+"""Examples of a replica whose gradients are averaged over at once."""
+
 
 @dataclass(frozen=True)
 class BlockSize:

@@ -19,10 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from pipeline_lib.models.perceptron.memory import EXAMPLES_AT_ONCE
 from pipeline_lib.training.labelled import ChosenBatch, Evaluation, ExampleMoments, LabelledBatch
-
-EXAMPLES_AT_ONCE = 1000
-"""Examples of a replica whose gradients are averaged over at once."""
 
 # What to do with layer k of the replicas of a slice, given d_k (r, b, out) and h_{k-1} (r, b, in).
 _Use = Callable[[slice, int, Tensor, Tensor], None]
