@@ -1,5 +1,6 @@
 """The closed recursions against enumeration of every mini-batch sequence."""
 
+from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
@@ -93,6 +94,47 @@ def test_variance_does_not_cancel_for_a_large_offset():
     far = exact_moments(x, y + x @ shift, w0 + shift, RATES, [1, 2, 3])
     np.testing.assert_allclose(far.stochastic_gradient, near.stochastic_gradient, 1e-8)
     np.testing.assert_allclose(far.full_gradient, near.full_gradient, 1e-8)
+
+
+def exact_fractions(x, y, w0, rate, b, steps):
+    """tr of the covariances of g_t and of the full gradient, in rational arithmetic.
+
+    Second moments of (w, 1) close: with z_i = (x_i, −y_i) a sample's gradient is x_i (z_i·(w, 1)).
+    """
+    n, p = x.shape
+    z = np.column_stack([x, -y])
+    v = np.append(w0, Fraction(1))
+    second, mean = np.outer(v, v), v
+    factor = Fraction(n - b, b * (n - 1))
+    to_gradient = x.T @ z / Fraction(n)
+    update = np.vstack([np.eye(p, dtype=int) * Fraction(1), np.zeros(p, dtype=int)]) * rate
+    for _ in range(steps):
+        full = to_gradient @ second @ to_gradient.T
+        of_one = (x.T * np.diag(z @ second @ z.T)) @ x / Fraction(n)
+        noise = factor * (of_one - full)
+        gradient = to_gradient @ mean
+        stochastic = np.trace(noise + full) - gradient @ gradient
+        variance = np.trace(full) - gradient @ gradient
+        advance = np.eye(p + 1, dtype=int) * Fraction(1) - update @ to_gradient
+        mean = advance @ mean
+        second = advance @ second @ advance.T + update @ noise @ update.T
+    return float(stochastic), float(variance)
+
+
+@pytest.mark.parametrize("noise", [0, 1])
+def test_late_steps_keep_their_digits(noise):
+    # Without noise the targets are met exactly: all gradients vanish in the end, and their
+    # variance, 1e-11 of the first one, keeps the digits that residuals of 1e-16 leave.
+    integers = np.array([[1, 2], [3, -1], [0, 1], [2, 2], [-1, 4]])
+    x = np.vectorize(Fraction)(integers)
+    y = x @ np.array([Fraction(2), Fraction(-1)]) + noise * np.array([1, 0, -1, 2, 0])
+    w0, rate, steps = np.array([Fraction(1), Fraction(3)]), Fraction(1, 16), 60
+    moments = exact_moments(integers, y.astype(float), [1, 3], [1 / 16] * steps, [2])
+    stochastic, full = exact_fractions(x, y, w0, rate, 2, steps)
+    if not noise:
+        assert stochastic < 2e-11 * moments.stochastic_gradient[0, 0]
+    np.testing.assert_allclose(moments.stochastic_gradient[-1, 0], stochastic, 1e-10)
+    np.testing.assert_allclose(moments.full_gradient[-1, 0], full, 1e-10)
 
 
 problems = st.builds(

@@ -26,6 +26,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline_lib.theory.regression_path import mean_path, noise_map, triangle
+
 __all__ = [
     "ExactMoments",
     "batch_factor",
@@ -144,8 +146,8 @@ def exact_moments(
     """Compute gradient variances and expected loss exactly, for all steps and batch sizes.
 
     This evaluates the quantities of Theorem 2 and Corollary 1 (arXiv 2004.13146, Section 4.1,
-    with B the identity) up to float64 rounding. The cost of a step is O(n p² + B p⁴); the setup
-    takes O(n p⁴) time and O(n p²) memory.
+    with B the identity) up to float64 rounding. The cost of a step is O(B p⁴); the setup takes
+    O(n p⁴) time and O(n p²) memory.
 
     Args:
         features: (n, p) samples x_i; a column of ones makes an intercept.
@@ -164,7 +166,7 @@ def exact_moments(
         ValueError: shapes that do not fit together, n < 2, a batch size outside [1, n] or an input
             that is not finite.
     """
-    x, y, mean = check_problem(features, target, initial_weights)
+    x, y, start = check_problem(features, target, initial_weights)
     rates = np.asarray(learning_rates, dtype=np.float64)
     sizes = np.asarray(batch_sizes)
     if rates.ndim != 1 or not np.isfinite(rates).all():
@@ -177,58 +179,40 @@ def exact_moments(
     # In the eigenvectors of H, A Sigma A only scales the entries of Sigma, which costs less than
     # a matrix product and keeps the relative accuracy of each entry. Norms do not change.
     vectors = np.linalg.eigh(x.T @ x / n)[1]
-    x, mean = x @ vectors, vectors.T @ mean
-    curvature = np.mean(x**2, axis=0)
-
-    row, col = np.triu_indices(len(mean))
-    diagonal = row == col
-    noise_map = _noise_map(x)
+    x, start = x @ vectors, vectors.T @ start
+    p, curvature = len(start), np.mean(x**2, axis=0)
+    row, col = triangle(p)
+    spread_to_noise = noise_map(x, x)
+    # Of diagonal entries of Sigma: tr(H Sigma H) and tr(H Sigma) / 2.
+    traces = np.stack([curvature**2, curvature / 2])
     sigma = np.zeros((len(row), len(sizes)))
     noise = np.empty_like(sigma)
 
-    shape = (len(rates), len(sizes))
-    stochastic, full, loss, of_one, square = (np.empty(shape) for _ in range(5))
+    of_noise = np.empty((len(rates), len(sizes)))
+    of_spread = np.empty((len(rates), 2, len(sizes)))
     # Divergence at some batch sizes is a result, marked below.
     with np.errstate(over="ignore", invalid="ignore"):
-        for t, rate in enumerate(rates):
-            residual = x @ mean - y
-            gradients = x * residual[:, None]
-            gradient = gradients.mean(axis=0)
-            gradients -= gradient
-
-            np.matmul(noise_map, sigma, out=noise)
-            noise += (gradients.T @ gradients / n)[row, col][:, None]
-            of_one[t] = noise[diagonal].sum(axis=0) * n / (n - 1)
-            noise *= factor
-            spread = sigma[diagonal]
-            full[t] = curvature**2 @ spread
-            square[t] = gradient @ gradient + full[t]
-            stochastic[t] = noise[diagonal].sum(axis=0) + full[t]
-            loss[t] = 0.5 * (np.mean(residual**2) + curvature @ spread)
-
-            mean = mean - rate * gradient
-            decay = 1 - rate * curvature
-            sigma *= (decay[row] * decay[col])[:, None]
-            noise *= rate**2
+        path = mean_path(x, y, start, rates)
+        decay = 1 - rates[:, None] * curvature
+        scaling = (decay[:, row] * decay[:, col])[:, :, None]
+        update = np.square(rates)[:, None] * factor
+        for t in range(len(rates)):
+            np.matmul(spread_to_noise, sigma, out=noise)
+            noise += path.noise[t, :, None]
+            np.sum(noise[:p], axis=0, out=of_noise[t])
+            np.matmul(traces, sigma[:p], out=of_spread[t])
+            noise *= update[t]
+            sigma *= scaling[t]
             sigma += noise
+        full = of_spread[:, 0]
+        stochastic = factor * of_noise + full
+        loss = path.loss[:, None] + of_spread[:, 1]
+        square = np.sum(path.gradient**2, axis=1)[:, None] + full
+        of_one = of_noise * (n / (n - 1))
 
     for values in (stochastic, full, loss, of_one, square):
         values[~np.isfinite(values)] = np.nan
     return ExactMoments(sizes.astype(np.int64), stochastic, full, loss, of_one, square)
-
-
-def _noise_map(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return G as a (q, q) matrix on the upper triangles of symmetric matrices, q = p (p+1)/2."""
-    n, p = x.shape
-    centred = x[:, :, None] * x[:, None, :]
-    centred -= centred.mean(axis=0)
-    flat = centred.reshape(n, p * p)
-    # fourth[a, c, b, d] = (1/n) Σ N_i[a, c] N_i[b, d]
-    fourth = (flat.T @ flat / n).reshape(p, p, p, p)
-    a, b = (index[:, None] for index in np.triu_indices(p))
-    c, d = (index[None, :] for index in np.triu_indices(p))
-    # An entry off the diagonal stands for two entries of the symmetric matrix.
-    return np.asarray(fourth[a, c, b, d] + np.where(c == d, 0.0, fourth[a, d, b, c]))
 
 
 def conditional_variance(
