@@ -112,8 +112,13 @@ def test_a_fused_step_is_the_step_along_the_gradient(
 
 @pytest.mark.parametrize("chunk", [1, 4, 100])
 @pytest.mark.parametrize("as_on_cuda", [False, True])
-def test_evaluation_is_that_of_each_replica(chunk: int, as_on_cuda: bool) -> None:
-    stack = spread(MlpReplicas(weights_of(LAYERS), 3, threads=2))
+@pytest.mark.parametrize("before_training", [False, True])
+def test_evaluation_is_that_of_each_replica(
+    chunk: int, as_on_cuda: bool, before_training: bool
+) -> None:
+    stack = MlpReplicas(weights_of(LAYERS), 3, threads=2)
+    if not before_training:
+        spread(stack)
     if as_on_cuda:
         all_at_once(stack)
     examples = batch_of(1, 11, LAYERS)

@@ -141,12 +141,15 @@ def test_steps_and_examples_are_those_of_training_in_epochs(last_batch: str, b: 
     assert cost.steps == stack.n_steps
     layers = experiment.model.layers
     parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(layers))
+    # The first of three evaluations is of initial weights, which all replicas share.
+    at_start = stack.n_evaluated // 3
     expected = (
         2 * multiply_adds(layers, stack.n_examples + stack.n_averaged)
-        + 2 * evaluation_multiply_adds(layers, stack.n_evaluated)
+        + 2 * evaluation_multiply_adds(layers, stack.n_evaluated - at_start)
         + STATISTICS * parameters * stack.n_recorded
     )
-    assert cost.operations == experiment.runs_per_block * expected
+    of_start = 2 * evaluation_multiply_adds(layers, at_start)
+    assert cost.operations == experiment.runs_per_block * expected + of_start
     assert stack.n_averaged > 0
 
 
@@ -178,9 +181,21 @@ def test_operations_of_a_perceptron_are_those_of_its_products(layers: tuple[int,
         stack.gradients(batch)
     expected = 2 * n_replicas * multiply_adds(layers, b)
     assert step.get_total_flops() == gradients.get_total_flops() == expected
+
+
+@pytest.mark.parametrize("n_moved", [0, 1])
+def test_operations_of_an_evaluation(n_moved: int) -> None:
+    # Replicas that share their weights are evaluated once.
+    layers, n = (7, 5, 3), 32
+    stack = perceptrons(layers, 3)
+    stack._pool, stack._parts = None, [slice(0, 3)]  # the counter sees one thread
+    for weight in stack.parameters.values():
+        weight[2] += n_moved
+    x, y = torch.zeros(n, layers[0]), torch.zeros(n, dtype=torch.int64)
     with FlopCounterMode(display=False) as evaluation:
-        stack.evaluate(x[0], batch.y[0], chunk=10)
-    assert evaluation.get_total_flops() == 2 * n_replicas * evaluation_multiply_adds(layers, b)
+        stack.evaluate(x, y, chunk=10)
+    evaluated = 3 if n_moved else 1
+    assert evaluation.get_total_flops() == 2 * evaluated * evaluation_multiply_adds(layers, n)
 
 
 @pytest.mark.parametrize("b", [1, 3, 16, 63, 64, 65, 256, 5000])

@@ -59,9 +59,11 @@ def block_cost(model: Perceptron, experiment: Experiment, b: int, threads: int) 
     times = {split: len(epochs) for split, epochs in experiment.evaluated_epochs().items()}
     parameters = sum(_layer_sizes(layers)) + sum(layers[1:])
     evaluated = sum(times[split] * examples[split] for split in times)
-    operations = replicas * (
+    # Replicas share their initial weights, which are evaluated once.
+    shared = sum(examples[split] for split in times if times[split])
+    operations = 2 * evaluation_multiply_adds(layers, shared) + replicas * (
         2 * multiply_adds(layers, used + averaged)
-        + 2 * evaluation_multiply_adds(layers, evaluated)
+        + 2 * evaluation_multiply_adds(layers, evaluated - shared)
         + recorded * parameters * STATISTICS
         + (0 if experiment.is_plain else steps * parameters * UPDATE)
     )

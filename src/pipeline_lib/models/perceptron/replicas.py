@@ -127,8 +127,10 @@ class MlpReplicas:
         """Mean cross-entropy and share of wrong labels over x (n, p) and y (n,), by replica.
 
         Takes ``chunk`` examples at a time, which bounds the memory. ``meanwhile`` is called after
-        each replica on CPU, after all of them on a CUDA device, and may raise to leave.
+        each replica on CPU, after all of them on a CUDA device, and may raise to leave. Replicas
+        that still share their weights, as before the first step, are evaluated once.
         """
+        shared = all(torch.equal(p, p[:1].expand_as(p)) for p in self.parameters.values())
         n_replicas = len(self.parameters["W1"])
         loss = torch.zeros(n_replicas, dtype=torch.float64, device=x.device)
         wrong = torch.zeros_like(loss)
@@ -141,7 +143,9 @@ class MlpReplicas:
                 loss[part] -= likelihood.sum(dim=(1, 2), dtype=torch.float64)
                 wrong[part] += (logits.argmax(dim=2) != given).sum(dim=1)
 
-        self._for_each_part(add, meanwhile)
+        self._for_each_part(add, meanwhile, [slice(0, 1)] if shared else self._parts)
+        if shared:
+            loss, wrong = (of_all[:1].expand(n_replicas).clone() for of_all in (loss, wrong))
         return Evaluation(loss / len(y), wrong / len(y))
 
     def _descend_part(self, part: slice, batch: LabelledBatch, alpha: float) -> None:
@@ -189,11 +193,15 @@ class MlpReplicas:
         return z
 
     def _for_each_part(
-        self, work: Callable[[slice], None], meanwhile: Callable[[], object] = lambda: None
+        self,
+        work: Callable[[slice], None],
+        meanwhile: Callable[[], object] = lambda: None,
+        parts: Sequence[slice] | None = None,
     ) -> None:
-        done: Iterable[None] = map(work, self._parts)
+        parts = self._parts if parts is None else parts
+        done: Iterable[None] = map(work, parts)
         if self._pool is not None:
-            done = self._pool.map(work, self._parts)
+            done = self._pool.map(work, parts)
         for _ in done:
             meanwhile()
 
