@@ -75,13 +75,11 @@ def transformer(b: int, model: Transformer, replicas: int, steps: int) -> Timed:
         weights = initial_weights(sizes, model.vocabulary, 0.02, seed_sequence(1, "weights"))
         return lambda device: transformer_block(weights, dropout, sets, plan, device)
 
-    counted = n_parameters(model)
-    parameters = sum(counted.values())
+    parameters = sum(n_parameters(model).values())
     optimizer = updates["optimizer"]
     assert isinstance(optimizer, AdamW)
     size = xlnet_memory.BlockSize(
         parameters,
-        counted["embedding"],
         model.sizes,
         b,
         model.tokens,
