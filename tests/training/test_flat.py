@@ -16,7 +16,7 @@ from pipeline_lib.study.block import CPU
 from pipeline_lib.study.optimizers import AdamW
 from pipeline_lib.study.settings import Clipping
 from pipeline_lib.training import flat, gradient_records, module_stack, replica_moments, update
-from pipeline_lib.training.flat import BLOCK, FlatTensors
+from pipeline_lib.training.flat import BLOCK, FlatTensors, Layout
 from pipeline_lib.training.gradient_records import all_moments, finite_replicas
 from pipeline_lib.training.labelled import GivenBatch
 from pipeline_lib.training.module_stack import ModuleReplicas
@@ -28,9 +28,8 @@ CLIPPINGS = [None, Clipping(0.5, "tensor"), Clipping(0.5, "whole")]
 
 
 def in_buffer(tensors: dict[str, Tensor]) -> FlatTensors:
-    made = FlatTensors(
-        {name: one.shape[1:] for name, one in tensors.items()}, R, next(iter(tensors.values()))
-    )
+    shapes = {name: one.shape[1:] for name, one in tensors.items()}
+    made = FlatTensors(Layout(shapes, torch.device("cpu")), R, next(iter(tensors.values())))
     made.fill(tensors)
     return made
 
@@ -54,11 +53,11 @@ def test_tensors_begin_at_blocks_and_share_the_memory() -> None:
     tensors = draws(0)
     buffer = in_buffer(tensors)
     assert_close(buffer, tensors, rtol=0)
-    assert [begin % BLOCK for begin, _ in buffer.bounds] == [0, 0, 0]
-    assert int(buffer.is_used.sum()) == 4 * 5 + 7 + 1
-    assert not buffer.flat[:, ~buffer.is_used].any()
+    assert [begin % BLOCK for begin, _ in buffer.layout.bounds] == [0, 0, 0]
+    assert int(buffer.layout.is_used.sum()) == 4 * 5 + 7 + 1
+    assert not buffer.flat[:, ~buffer.layout.is_used].any()
     buffer["vector"][1, 2] = 5
-    begin, _ = buffer.bounds[1]
+    begin, _ = buffer.layout.bounds[1]
     assert buffer.flat[1, begin + 2] == 5
     buffer.fill_replica(1, {name: one[0] for name, one in tensors.items()})
     assert_close({n: b[1] for n, b in buffer.items()}, {n: t[0] for n, t in tensors.items()}, 0)
@@ -109,7 +108,9 @@ def test_moments_are_those_of_separate_tensors(
 
 def test_what_is_not_finite_is_seen_in_its_replica_alone(way: str) -> None:
     buffer = in_buffer(draws(0))
-    buffer.flat[:, ~buffer.is_used] = torch.nan  # as an optimiser leaves it that divides by 0
+    buffer.flat[:, ~buffer.layout.is_used] = (
+        torch.nan
+    )  # as an optimiser leaves it that divides by 0
     assert finite_replicas(buffer).tolist() == [True, True, True]
     buffer["number"][1] = torch.nan
     assert finite_replicas(buffer).tolist() == [True, False, True]

@@ -19,58 +19,66 @@ So blocks belong to one tensor, and matrices begin where fast products need them
 """
 
 
+class Layout:
+    """Where tensors of these ``shapes`` lie in a buffer on ``device``.
+
+    ``bounds`` are the first column of each and the one behind its last. What is behind a tensor in
+    its last block belongs to nobody: ``is_used`` (P,) is False there.
+    """
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]], device: torch.device) -> None:
+        self.shapes = {name: Size(shape) for name, shape in shapes.items()}
+        sizes = torch.tensor([shape.numel() for shape in self.shapes.values()])
+        n_blocks = -(-sizes // BLOCK)
+        starts = BLOCK * (n_blocks.cumsum(0) - n_blocks)
+        self.width = BLOCK * int(n_blocks.sum())
+        self.bounds = list(zip(starts.tolist(), (starts + sizes).tolist(), strict=True))
+        self.gaps: list[int] = (BLOCK * n_blocks - sizes).tolist()
+        owners = torch.arange(len(sizes)).repeat_interleave(n_blocks)
+        place = torch.arange(self.width) - starts[owners].repeat_interleave(BLOCK)
+        is_used = place < sizes[owners].repeat_interleave(BLOCK)
+        self.n_blocks = n_blocks.to(device)
+        """Blocks of each tensor."""
+        self.owners = owners.to(device)
+        """The number of the tensor that each block belongs to."""
+        self.is_used = is_used.to(device)
+
+
 class FlatTensors(dict[str, Tensor]):
     """Views (R, *shape) by name of ``flat`` (R, P), zeros at first.
 
     Args:
-        shapes: of one replica's tensors, by name.
-        like: has the precision and the device.
+        like: has the precision, and is on the device of the layout.
 
-    What is behind a tensor in its last block belongs to nobody: ``is_used`` (P,) is False there.
-    `fill` and `fill_replica` leave zeros there. An optimiser that divides by 0 makes them NaN.
+    `fill` and `fill_replica` leave zeros between the tensors. An optimiser that divides by 0 makes
+    them NaN.
     """
 
-    def __init__(self, shapes: Mapping[str, Sequence[int]], n_replicas: int, like: Tensor) -> None:
-        self.shapes = {name: Size(shape) for name, shape in shapes.items()}
-        sizes = [shape.numel() for shape in self.shapes.values()]
-        self.n_blocks = [-(-size // BLOCK) for size in sizes]
-        self.flat = like.new_zeros(n_replicas, BLOCK * sum(self.n_blocks))
-        self.bounds: list[tuple[int, int]] = []
-        """First column of each tensor, and the one behind its last."""
-        start = 0
-        for size, blocks in zip(sizes, self.n_blocks, strict=True):
-            self.bounds.append((start, start + size))
-            start += BLOCK * blocks
-        super().__init__(
-            {
-                name: self.flat[:, begin:end].view(n_replicas, *shape)
-                for (name, shape), (begin, end) in zip(
-                    self.shapes.items(), self.bounds, strict=True
-                )
-            }
-        )
-        gaps = [BLOCK * blocks - size for size, blocks in zip(sizes, self.n_blocks, strict=True)]
-        self._gaps = [self.flat.new_zeros(n_replicas, gap) for gap in gaps]
-        # On the device from the beginning: a copy to it would have to be waited for at a step.
-        lengths = torch.tensor(self.n_blocks)
-        owners = torch.arange(len(lengths)).repeat_interleave(lengths)
-        is_used = [torch.arange(BLOCK * -(-size // BLOCK)) < size for size in sizes]
-        self._lengths, self._owners, self.is_used = (
-            of.to(like.device) for of in (lengths, owners, torch.cat(is_used))
-        )
+    def __init__(self, layout: Layout, n_replicas: int, like: Tensor) -> None:
+        self.layout = layout
+        self.flat = like.new_zeros(n_replicas, layout.width)
+        views = {
+            name: self.flat[:, begin:end].view(n_replicas, *shape)
+            for (name, shape), (begin, end) in zip(
+                layout.shapes.items(), layout.bounds, strict=True
+            )
+        }
+        super().__init__(views)
+        self._gaps = [like.new_zeros(n_replicas, gap) for gap in layout.gaps]
 
     @classmethod
     def repeated(cls, tensors: Mapping[str, Tensor], n_replicas: int) -> Self:
         """``n_replicas`` copies of each tensor."""
         first = next(iter(tensors.values()))
-        made = cls({name: one.shape for name, one in tensors.items()}, n_replicas, first)
+        layout = Layout({name: one.shape for name, one in tensors.items()}, first.device)
+        made = cls(layout, n_replicas, first)
         for name, tensor in tensors.items():
             made[name].copy_(tensor.expand_as(made[name]))
         return made
 
     def zeros(self) -> "FlatTensors":
         """Zeros of the same names, shapes and replicas."""
-        return FlatTensors(self.shapes, len(self.flat), self.flat)
+        return FlatTensors(self.layout, len(self.flat), self.flat)
 
     def fill(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over the numbers of ``tensors`` (R, *shape)."""
@@ -84,7 +92,7 @@ class FlatTensors(dict[str, Tensor]):
 
     def sums_of_blocks(self, blocks: Tensor) -> Tensor:
         """Sums (K, S) for each of the S tensors over their blocks (K, P / `BLOCK`)."""
-        lengths = self._lengths.repeat(len(blocks))
+        lengths = self.layout.n_blocks.repeat(len(blocks))
         # Unsafe in that lengths are not checked: the host would have to wait for the device.
         sums = torch.segment_reduce(blocks.flatten(), "sum", lengths=lengths, unsafe=True)
         return sums.view(len(blocks), -1)
@@ -95,10 +103,10 @@ class FlatTensors(dict[str, Tensor]):
         if factors.shape[1] == 1:
             self.flat.mul_(factors)
         elif has_kernel(self.flat):  # on CPU some calls cost less than rows of 64 numbers
-            for k, (begin, end) in enumerate(self.bounds):
+            for k, (begin, end) in enumerate(self.layout.bounds):
                 self.flat[:, begin:end].mul_(factors[:, k : k + 1])
         else:
-            of_blocks = factors.index_select(1, self._owners)
+            of_blocks = factors.index_select(1, self.layout.owners)
             self.flat.view(len(self.flat), -1, BLOCK).mul_(of_blocks[:, :, None])
 
     @staticmethod

@@ -37,7 +37,7 @@ def tensor_moments(gradients: Mapping[str, Tensor]) -> dict[str, dict[str, Tenso
     if isinstance(gradients, FlatTensors):
         if not has_kernel(gradients.flat):
             return _moments_by_blocks(gradients)
-        bounds = zip(gradients, gradients.bounds, strict=True)
+        bounds = zip(gradients, gradients.layout.bounds, strict=True)
         return {name: moments_of_columns(gradients.flat, *of) for name, of in bounds}
     return {
         name: _sums([gradient_moments(part) for part in _parts(gradient)])
@@ -66,7 +66,7 @@ def sq_norms_by_tensor(tensors: Mapping[str, Tensor]) -> Tensor:
     if not isinstance(tensors, FlatTensors):
         return torch.stack([chunked_sq_norms(tensor) for tensor in tensors.values()], dim=1)
     if has_kernel(tensors.flat):
-        return sq_norms_of_columns(tensors.flat, tensors.bounds)
+        return sq_norms_of_columns(tensors.flat, tensors.layout.bounds)
     blocks = [_block_sums(part.square()) for part in _parts(tensors.flat)]
     return tensors.sums_of_blocks(torch.cat(blocks, dim=1))
 
@@ -80,7 +80,7 @@ def finite_replicas(tensors: Mapping[str, Tensor]) -> Tensor:
     """Which replicas are finite in every tensor, (R,), on their device."""
     if isinstance(tensors, FlatTensors) and not has_kernel(tensors.flat):
         # Behind a tensor can be anything.
-        is_used = _parts(tensors.is_used.expand_as(tensors.flat))
+        is_used = _parts(tensors.layout.is_used.expand_as(tensors.flat))
         parts = zip(_parts(tensors.flat), is_used, strict=True)
         norms = [sq_norms(torch.where(used, part, 0)) for part, used in parts]
         return torch.stack(norms).sum(dim=0).isfinite()
