@@ -58,6 +58,8 @@ def assert_same(one: BlockTables, other: BlockTables, rtol: float) -> None:
         if a is None:  # a kind that is not trained in epochs
             continue
         assert len(a) == len(b)
+        if len(a) == 0:  # nothing is evaluated
+            continue
         assert list(a) == list(b)
         for column in a:
             if a[column].dtype.kind != "f":
