@@ -19,7 +19,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline_lib.models.linear_regression.replicas import LinearReplicas
@@ -89,7 +88,16 @@ class Claims:
 
 
 def tensors_of(*trees: Any) -> list[Tensor]:
-    return [one for one in _pytree.tree_leaves(trees) if isinstance(one, Tensor)]
+    """The tensors among arguments, in their order."""
+    found: list[Tensor] = []
+    for one in trees:
+        if isinstance(one, Tensor):
+            found.append(one)
+        elif isinstance(one, list | tuple):
+            found += tensors_of(*one)
+        elif isinstance(one, dict):
+            found += tensors_of(*one.values())
+    return found
 
 
 def common(tensors: list[Tensor], what: object) -> torch.device | None:

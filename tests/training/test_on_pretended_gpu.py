@@ -34,6 +34,11 @@ from pipeline_lib.training.update import Update
 CASES = {case.name: case for case in cases()}
 
 
+def of_kind(*arguments: Any) -> Any:
+    """Arguments of a test, the name of the kind first."""
+    return pytest.param(*arguments, marks=[pytest.mark.slow] if arguments[0] == "xlnet" else [])
+
+
 def trained(case: Case) -> BlockTables:
     with pretend_gpu():
         return case.whole(Hardware(DEVICE), None)
@@ -72,7 +77,7 @@ def assert_same(one: BlockTables, other: BlockTables, rtol: float) -> None:
             )
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [of_kind(name) for name in CASES])
 def test_a_whole_block_is_that_of_the_cpu(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """There replicas of a perceptron take turns, here all are taken at once; both draw alike."""
     with caplog.at_level(logging.WARNING):
@@ -109,7 +114,9 @@ def without_dropout(name: str, vectorised: bool) -> Network:
     return replace(made, make_stack=stack)
 
 
-@pytest.mark.parametrize("name", ["module, convolutions", "module, random layers", "xlnet"])
+@pytest.mark.parametrize(
+    "name", [of_kind(name) for name in ("module, convolutions", "module, random layers", "xlnet")]
+)
 def test_replicas_at_once_make_the_block_of_replicas_in_turn(name: str) -> None:
     one, other = (
         epoch_block(network.make_stack, network.data, network.plan)
@@ -192,7 +199,7 @@ def with_fault(home: Any, name: str, old: str, new: str) -> Any:
 
 @pytest.mark.parametrize(
     ("kind", "home", "name", "old", "new"),
-    [(kind, *fault) for kind, faults in FAULTS.items() for fault in faults],
+    [of_kind(kind, *fault) for kind, faults in FAULTS.items() for fault in faults],
 )
 def test_a_planted_fault_is_seen(
     kind: str, home: Any, name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch
