@@ -7,11 +7,14 @@ import inspect
 import logging
 import textwrap
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
+import gpu_correctness
 import pytest
 import torch
 from gpu_cases import Case, Network, cases
+from gpu_correctness import linear_steps_without_waiting, steps_without_waiting
 from pretend_gpu import DEVICE, Claims, WaitError, pretend_gpu
 from torch.nn.functional import cross_entropy
 
@@ -250,6 +253,25 @@ def test_claims_are_those_of_torch() -> None:
         (gradient,) = torch.autograd.grad((leaf**2).sum(), leaf)
         assert gradient.device == there.device
         assert gradient.tolist() == [0, 2, 4, 6, 8, 10]
+
+
+def test_the_checks_for_waits_of_a_real_gpu_look_at_every_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a real one the mode makes torch raise; here it is only told, and when is seen."""
+    modes: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    monkeypatch.setattr(gpu_correctness, "cases", lambda: [c for c in cases() if c.name != "xlnet"])
+    seen = []
+    for check in (steps_without_waiting, linear_steps_without_waiting):
+        modes.clear()
+        with pretend_gpu():
+            seen += list(check(DEVICE))
+        # One stretch a network; a group of linear ones has two records, that of regression three.
+        assert modes.count("error") == (4 if check is steps_without_waiting else 1 + 2 + 2)
+        assert modes[-1] == "default"
+        assert "error" not in [one for one, after in pairwise(modes) if one == after]
+    assert set(seen) == set(CASES) - {"xlnet"}
 
 
 def test_nothing_is_left_of_the_pretended_gpu() -> None:
