@@ -96,12 +96,12 @@ class ModuleReplicas:
             name: p.detach() for name, p in self._module.named_parameters() if not p.requires_grad
         } | dict(self._module.named_buffers())
         real = {name: _real(p.detach()) for name, p in self._trained.items()}
-        self.parameters: _Tensors = {
-            name: p.repeat(n_replicas, *[1] * p.ndim) for name, p in real.items()
-        }
+        self.parameters: _Tensors = (
+            FlatTensors.repeated(real, n_replicas)
+            if can_be_flat(real)
+            else {name: p.repeat(n_replicas, *[1] * p.ndim) for name, p in real.items()}
+        )
         self._gradients: _Tensors = {}
-        if can_be_flat(real):
-            self.parameters = FlatTensors.repeated(real, n_replicas)
         self._dtype = next(iter(self.parameters.values())).dtype
         if sample is not None and not self._is_checked:
             self._check(sample)

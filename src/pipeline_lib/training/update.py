@@ -16,6 +16,9 @@ from pipeline_lib.training.flat import FlatTensors
 from pipeline_lib.training.gradient_records import sq_norms_by_tensor
 from pipeline_lib.training.memory import NUMBERS_AT_ONCE
 
+# Numbers of a buffer in one update that takes no temporaries: few enough to be counted in 32 bits.
+_MOST_AT_ONCE = 2**30
+
 
 class Update:
     """Clipping and one optimiser of a stack of replicas.
@@ -100,16 +103,14 @@ class Update:
                 self._optimizer.state[parameter][key] = kept
 
     def _pieces(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        """What is updated as one tensor: those of each name, or the whole of a buffer.
+        """What is updated as one tensor: that of each name, or as much of a buffer as can be.
 
-        Updates with temporaries take a buffer piece by piece. Where these are cut does not matter
-        to updates of single elements.
+        Where pieces are cut does not matter to updates of single elements.
         """
         if not isinstance(tensors, FlatTensors):
             return list(tensors.values())
-        if self._is_fused:
-            return [tensors.flat]
-        return list(torch.split(tensors.flat.view(-1), NUMBERS_AT_ONCE))
+        most = _MOST_AT_ONCE if self._is_fused else NUMBERS_AT_ONCE
+        return list(torch.split(tensors.flat.view(-1), most))
 
 
 @torch.no_grad()
