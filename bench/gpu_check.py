@@ -4,8 +4,8 @@
 
 A, in under ten minutes: what the machine has, the tests that need a GPU, equal runs, stops, groups,
 CPU against GPU, memory that is used up. B, likewise: speed at the paper's size, as a table for
-docs/performance.md and as rates for the cost model. Without a GPU this says so and runs what a CPU
-can.
+docs/performance.md and as rates for the cost model, printed and left in gpu_rates.json. Without a
+GPU this says so and runs what a CPU can.
 
 It needs neither Snakemake nor any other package that only planning or reporting takes. Ends with
 status 1 if something is wrong.
@@ -25,7 +25,8 @@ from gpu_speed import of_paper, rehearsal, report  # noqa: E402
 
 from pipeline_lib.errors import ConfigError  # noqa: E402
 from pipeline_lib.imports import one_line  # noqa: E402
-from pipeline_lib.training.device import resolve_device  # noqa: E402
+from pipeline_lib.study.rates import RATES, write_rates  # noqa: E402
+from pipeline_lib.training.device import device_name, resolve_device  # noqa: E402
 from pipeline_lib.training.precision import set_precision  # noqa: E402
 
 
@@ -65,7 +66,11 @@ def main() -> int:
         ended = [passed(check, device) for check in checks]  # all of them, whatever the first says
         all_passed = all(ended)
     if "B" in arguments.parts:
-        print(f"\n{report(device, rehearsal() if device == 'cpu' else of_paper())}", flush=True)
+        text, speeds = report(device, rehearsal() if device == "cpu" else of_paper())
+        print(f"\n{text}", flush=True)
+        if device != "cpu":
+            write_rates(speeds, device_name(device))
+            print(f"the plan of a study that is run here goes by {RATES}", flush=True)
     return 0 if all_passed else 1
 
 

@@ -17,7 +17,7 @@ from pipeline_lib.models.transformer.cost import multiply_adds as of_transformer
 from pipeline_lib.models.transformer.cost import n_parameters
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.block import Hardware
-from pipeline_lib.study.cost import UPDATE
+from pipeline_lib.study.cost import UPDATE, Speed
 from pipeline_lib.study.optimizers import AdamW
 from pipeline_lib.study.settings import Clipping
 from pipeline_lib.training.precision import tf32_if
@@ -75,13 +75,11 @@ def transformer(b: int, model: Transformer, replicas: int, steps: int) -> Timed:
         weights = initial_weights(sizes, model.vocabulary, 0.02, seed_sequence(1, "weights"))
         return lambda device: transformer_block(weights, dropout, sets, plan, device)
 
-    counted = n_parameters(model)
-    parameters = sum(counted.values())
+    parameters = sum(n_parameters(model).values())
     optimizer = updates["optimizer"]
     assert isinstance(optimizer, AdamW)
     size = xlnet_memory.BlockSize(
         parameters,
-        counted["embedding"],
         model.sizes,
         b,
         model.tokens,
@@ -145,8 +143,8 @@ def busy_share(train: Callable[[str], object], device: str) -> float:
     return float(sum(event.self_device_time_total for event in events)) / 1e6 / spent
 
 
-def report(device: str, blocks: list[Timed]) -> str:
-    """A table for docs/performance.md, and lines for the kinds' settings.
+def report(device: str, blocks: list[Timed]) -> tuple[str, dict[str, list[Speed]]]:
+    """A table for docs/performance.md and lines for the kinds' settings; speeds by kind.
 
     Seconds are those of a whole block, so what a block takes before its first step is among them.
     """
@@ -157,6 +155,7 @@ def report(device: str, blocks: list[Timed]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     rates = []
+    speeds: dict[str, list[Speed]] = {}
     for block in blocks:
         launching = seconds(block.launches, device) / block.steps
         for tf32 in (False, True) if on_gpu else (False,):
@@ -181,8 +180,9 @@ def report(device: str, blocks: list[Timed]) -> str:
             if not tf32:
                 working = max(spent - block.steps * launching, spent / 10)
                 rate = block.steps * block.operations / working
+                speeds.setdefault(block.kind, []).append(Speed(rate, launching, "group"))
                 rates.append(
                     f"{block.kind}: gpu: ClassVar[Speed] = "
                     f'Speed({rate:.2g}, {launching:.1g}, "group")  # {block.name}, {where}'
                 )
-    return "\n".join([*rows, "", *rates])
+    return "\n".join([*rows, "", *rates]), speeds

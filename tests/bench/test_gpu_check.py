@@ -10,6 +10,9 @@ import gpu_check
 import pytest
 from gpu_correctness import Skipped, needs_gpu
 
+from pipeline_lib.study.cost import GPU, Speed
+from pipeline_lib.study.rates import gpu_speed
+
 MISSING = ("jsonschema", "flint", "snakemake", "selenium", "duckdb", "polars")
 # Runs the program as a machine without these packages does.
 WITHOUT = """
@@ -95,3 +98,19 @@ def test_the_status_says_whether_something_is_wrong(
     monkeypatch.setattr(gpu_check, "checks", checks)
     monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--device", "cpu", "--parts", "A"])
     assert gpu_check.main() == status
+
+
+def test_what_a_gpu_was_measured_to_do_is_left_for_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speed = Speed(3e13, 1e-3, "group")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gpu_check, "report", lambda device, blocks: ("", {"perceptron": [speed]}))
+    monkeypatch.setattr(gpu_check, "device_name", lambda device: "a card")
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--device", "cuda", "--parts", "B"])
+    assert gpu_check.main() == 0
+    assert gpu_speed("perceptron", GPU) == speed
+    (tmp_path / "gpu_rates.json").unlink()
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--device", "cpu", "--parts", "B"])
+    assert gpu_check.main() == 0
+    assert not (tmp_path / "gpu_rates.json").exists()  # a rehearsal says nothing of GPUs

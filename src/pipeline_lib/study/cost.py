@@ -15,6 +15,7 @@ from pipeline_lib.errors import ConfigError
 if TYPE_CHECKING:  # the kinds of models count with what is below
     from pipeline_lib.sampling.epochs import EpochSampler
     from pipeline_lib.study.experiment import EpochExperiment, Experiment
+    from pipeline_lib.study.model import Model
 
 # Operations for each number of a recorded gradient: two passes of moments, the check, the update.
 STATISTICS = 10
@@ -69,7 +70,7 @@ class Speed:
 
 
 # An assumption, not a measurement: float32 without TF32 on a GPU of a data centre, and a hundred
-# kernel launches a step of 10 microseconds each.
+# kernel launches a step of 10 microseconds each. `pipeline_lib.study.rates` reads measured ones.
 GPU = Speed(10e12, 1e-3, "group")
 
 # The margin over the estimate at the first attempt; it doubles with every further attempt.
@@ -144,6 +145,13 @@ def resources(cost: BlockCost, speed: Speed, attempt: int = 1, threads: int = 1)
     }
 
 
+def gpu_of(model: "Model") -> Speed:
+    """The speed of a GPU for a kind of model, as measured, else as the kind assumes."""
+    from pipeline_lib.study.rates import gpu_speed
+
+    return gpu_speed(model.kind, model.gpu)
+
+
 def asked_for(
     experiment: "Experiment", b: int, attempt: int, device: str = "auto", threads: int = 1
 ) -> dict[str, int]:
@@ -156,5 +164,5 @@ def asked_for(
     if cost is None or model.cpu_core is None:
         return {name: int(value * 2 ** (attempt - 1)) for name, value in UNKNOWN.items()}
     if device == "cuda":
-        return resources(cost, model.gpu, attempt)
+        return resources(cost, gpu_of(model), attempt)
     return resources(cost, model.cpu_core, attempt, threads)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline_lib.study.cost import asked_for, block_cost, seconds
+from pipeline_lib.study.cost import asked_for, block_cost, gpu_of, seconds
 from pipeline_lib.study.experiment import Experiment
 from pipeline_lib.study.study import Study
 
@@ -27,7 +27,7 @@ def plan(study: Study) -> pd.DataFrame:
             if cost is None or cpu_core is None:
                 break
             cpu_hours = seconds(cost, cpu_core) / 3600
-            gpu_hours = seconds(cost, experiment.model.gpu) / 3600
+            gpu_hours = seconds(cost, gpu_of(experiment.model)) / 3600
             asked = asked_for(experiment, b, 1, device, threads)
             rows.append(
                 {

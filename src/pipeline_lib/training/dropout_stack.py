@@ -52,10 +52,10 @@ class DropoutReplicas(ModuleReplicas):
         self._examples_vectorised = True
         self._replicas = replicas
         self._stream = stream
-        self._gradients: dict[str, Tensor] = {}
+        self._zeros: dict[str, Tensor] = {}
 
     def gradients_at(self, step: int, batch: LabelledBatch) -> BatchResult:
-        """See `BatchResult`; one after the other, the next call overwrites the gradients."""
+        """See `BatchResult`; the next call overwrites the gradients."""
         x, y = batch.x, batch.y
         if not self._is_checked:
             with self._seeded(self._replicas[0], step):
@@ -63,20 +63,16 @@ class DropoutReplicas(ModuleReplicas):
         if self._vectorised:
             of_all = vmap(grad_and_value(self._loss_and_wrong, has_aux=True), 0, 0, "different")
             with self._seeded(self._replicas[0], step):
-                gradients, (loss, wrong) = of_all(self.parameters, x, y)
-            return BatchResult(gradients, loss.double(), wrong)
-        if not self._gradients:
-            self._gradients = {name: torch.empty_like(p) for name, p in self.parameters.items()}
+                gradients, (loss, wrong) = of_all(dict(self.parameters), x, y)
+            return BatchResult(self._kept(gradients), loss.double(), wrong)
         losses, wrongs = [], []
         for r, replica in enumerate(self._replicas):
             leaves = {name: p[r].detach().requires_grad_() for name, p in self.parameters.items()}
             with self._seeded(replica, step):
                 loss, wrong = self._loss_and_wrong(leaves, x[r], y[r])
-                of_replica = torch.autograd.grad(
-                    loss, list(leaves.values()), allow_unused=True, materialize_grads=True
-                )
-            for name, gradient in zip(leaves, of_replica, strict=True):
-                self._gradients[name][r] = gradient
+                of_replica = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+            gradients = zip(leaves, of_replica, strict=True)
+            self._keep(r, {n: self._zero(n) if g is None else g for n, g in gradients})
             losses.append(loss.detach().double())
             wrongs.append(wrong)
         return BatchResult(self._gradients, torch.stack(losses), torch.stack(wrongs))
@@ -100,6 +96,12 @@ class DropoutReplicas(ModuleReplicas):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`: there is nothing to do."""
+
+    def _zero(self, name: str) -> Tensor:
+        """The gradient of a tensor that takes no part, made once."""
+        if name not in self._zeros:
+            self._zeros[name] = torch.zeros_like(self.parameters[name][0])
+        return self._zeros[name]
 
     def _loss_and_wrong(
         self, parameters: dict[str, Tensor], x: Tensor, y: Tensor

@@ -29,9 +29,11 @@ from pipeline_lib.training.labelled import (
     OwnState,
     SteppedStack,
 )
+from pipeline_lib.training.orders import Orders
 from pipeline_lib.training.precision import tf32_if
 from pipeline_lib.training.replica_moments import Moments
 from pipeline_lib.training.report import Report
+from pipeline_lib.training.trees import from_host
 from pipeline_lib.training.update import Update
 
 BATCHES = "train_batches"
@@ -72,7 +74,7 @@ class EpochRun:
         # kept when it is complete.
         self._to_evaluate: int | None = 0
         self._stack_before: dict[str, Any] | None = None  # the stack's state as it began
-        self._order: tuple[int, Tensor] | None = None  # an epoch, and what is drawn in it
+        self._orders = Orders(sampler, plan.epochs, data.device)
         # Of this epoch's mini-batches so far: loss times examples, and wrong labels, (2, R).
         self._sums = torch.zeros(2, len(sampler.replicas), dtype=torch.float64, device=data.device)
         # Steps of plain SGD that are put off, and how many are handed over at once.
@@ -167,12 +169,11 @@ class EpochRun:
         assert isinstance(self._stack, ExampleStack)
         sampler, data = self._sampler, self._data
         epoch, place = divmod(step, sampler.steps_per_epoch)
-        assert self._order is not None
-        order = self._order[1].cpu().numpy()
+        order = self._orders.on_host(epoch)
         chosen = sampler.drawn_from(epoch, place, order, self._plan.averaged)
         some = sampler.some_of(chosen, epoch, place, _DRAWN_TWICE)
         examples, twice = (
-            ChosenBatch(data.x, data.y, torch.from_numpy(indices).to(data.device))
+            ChosenBatch(data.x, data.y, from_host(np.ascontiguousarray(indices), data.device))
             for indices in (chosen, some)
         )
         return averaged_report(
@@ -235,12 +236,6 @@ class EpochRun:
     def _batch(self, step: int) -> ChosenBatch:
         """The mini-batches of ``step``, gathered where the examples are."""
         epoch, place = divmod(step, self._sampler.steps_per_epoch)
-        if self._order is None or self._order[0] != epoch:
-            self._order = None  # its memory is for the next
-            order = torch.from_numpy(self._sampler.order(epoch))
-            if self._data.device.type == "cuda":
-                order = order.pin_memory().to(self._data.device, non_blocking=True)
-            self._order = epoch, order
         start = place * self._sampler.batch_size
-        chosen = self._order[1][:, start : start + self._sampler.batch_size]
+        chosen = self._orders.on_device(epoch)[:, start : start + self._sampler.batch_size]
         return ChosenBatch(self._data.x, self._data.y, chosen)

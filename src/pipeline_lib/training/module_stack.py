@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, vmap
 
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.training.example_gradients import moments_of_examples
+from pipeline_lib.training.flat import FlatTensors, can_be_flat
 from pipeline_lib.training.labelled import (
     ChosenBatch,
     Evaluation,
@@ -53,7 +54,8 @@ Meanwhile = Callable[[], object]
 class ModuleReplicas:
     """R copies of ``module`` in lock-step, with the protocol of `LabelledStack`.
 
-    ``parameters`` are real: a complex parameter is stored with its real and imaginary parts along
+    ``parameters`` lie in one buffer, `FlatTensors`, unless they have several precisions, and so do
+    gradients. They are real: a complex parameter is stored with its real and imaginary parts along
     a last dimension of 2, so that squares and updates are those of its real coordinates.
 
     Args:
@@ -93,29 +95,32 @@ class ModuleReplicas:
         self._fixed: _Tensors = {
             name: p.detach() for name, p in self._module.named_parameters() if not p.requires_grad
         } | dict(self._module.named_buffers())
-        self.parameters: _Tensors = {
-            name: _real(p.detach()).repeat(n_replicas, *[1] * _real(p.detach()).ndim)
-            for name, p in self._trained.items()
-        }
+        real = {name: _real(p.detach()) for name, p in self._trained.items()}
+        self.parameters: _Tensors = (
+            FlatTensors.repeated(real, n_replicas)
+            if can_be_flat(real)
+            else {name: p.repeat(n_replicas, *[1] * p.ndim) for name, p in real.items()}
+        )
+        self._gradients: _Tensors = {}
         self._dtype = next(iter(self.parameters.values())).dtype
         if sample is not None and not self._is_checked:
             self._check(sample)
 
     def gradients(self, batch: LabelledBatch) -> dict[str, Tensor]:
-        """Gradients of the mean loss over each replica's batch, (R, *shape) a parameter."""
+        """Gradients of the mean loss over each replica's batch, (R, *shape) a parameter.
+
+        The next call overwrites them.
+        """
         if not self._is_checked:
             self._check(batch)
         x, y = batch.x, batch.y
         if self._vectorised:
             gradient = vmap(grad(self._loss_of), randomness="different")
-            gradients: _Tensors = gradient(self.parameters, x, y)
-            return gradients
-        gradients = {name: torch.empty_like(p) for name, p in self.parameters.items()}
+            return self._kept(gradient(dict(self.parameters), x, y))
         for r in range(self._n_replicas):
             self._load(r)
-            for name, gradient_of_tensor in self._gradient_in_turn(rows(x, r), rows(y, r)).items():
-                gradients[name][r] = gradient_of_tensor
-        return gradients
+            self._keep(r, self._gradient_in_turn(rows(x, r), rows(y, r)))
+        return self._gradients
 
     def example_moments(
         self, step: int, examples: ChosenBatch, twice: ChosenBatch
@@ -184,6 +189,35 @@ class ModuleReplicas:
     def _n_replicas(self) -> int:
         return len(next(iter(self.parameters.values())))
 
+    def _kept(self, gradients: _Tensors) -> _Tensors:
+        """Gradients (R, *shape) where an update takes them."""
+        if not isinstance(self.parameters, FlatTensors):
+            return gradients
+        kept = self._kept_gradients()
+        assert isinstance(kept, FlatTensors)
+        kept.fill(gradients)
+        return kept
+
+    def _keep(self, replica: int, gradients: _Tensors) -> None:
+        """The same for one replica's (*shape)."""
+        kept = self._kept_gradients()
+        if isinstance(kept, FlatTensors):
+            kept.fill_replica(replica, gradients)
+            return
+        for name, gradient in gradients.items():
+            kept[name][replica] = gradient
+
+    def _kept_gradients(self) -> _Tensors:
+        """Memory of gradients, from the first call on."""
+        if not self._gradients:
+            own = self.parameters
+            self._gradients = (
+                own.zeros()
+                if isinstance(own, FlatTensors)
+                else {name: torch.empty_like(p) for name, p in own.items()}
+            )
+        return self._gradients
+
     def _outputs(self, parameters: _Tensors, x: Tree) -> Any:
         own = {
             name: torch.view_as_complex(p) if name in self._complex else p
@@ -242,8 +276,9 @@ class ModuleReplicas:
         def of_replica(parameters: _Tensors, inputs: Tree, targets: Tree) -> Tensor:
             return self._sums(self._outputs(parameters, inputs), targets)
 
+        own = dict(self.parameters)
         for inputs, targets in zip(chunks(x, chunk), chunks(y, chunk), strict=True):
-            total += vmap(of_replica, (0, None, None))(self.parameters, inputs, targets).T
+            total += vmap(of_replica, (0, None, None))(own, inputs, targets).T
             meanwhile()
         return total
 

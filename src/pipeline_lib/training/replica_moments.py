@@ -4,6 +4,7 @@ Elements stay in the gradients' own precision; sums over them are taken in float
 float32 elements overflow above about 1e19, which `GradientRecord.finite` reports as divergence.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,14 +30,7 @@ def gradient_moments(gradients: Tensor) -> dict[str, Tensor]:
     flat = gradients.flatten(start_dim=1)
     if not has_kernel(flat):
         return _moments_by_torch(flat)
-    vectors = flat.contiguous().numpy()
-    norms, deviations = np.zeros(len(vectors)), np.zeros(len(vectors))
-    of_mean = add_moments(vectors, 0, vectors.shape[1], norms, deviations)
-    return {
-        "sq_norms": torch.from_numpy(norms),
-        "sq_norm_of_mean": torch.tensor(of_mean, dtype=torch.float64),
-        "sq_deviations": torch.from_numpy(deviations),
-    }
+    return moments_of_columns(flat.contiguous(), 0, flat.shape[1])
 
 
 def sq_norms(tensors: Tensor) -> Tensor:
@@ -44,7 +38,26 @@ def sq_norms(tensors: Tensor) -> Tensor:
     flat = tensors.flatten(start_dim=1)
     if not has_kernel(flat):
         return flat.square().sum(dim=1, dtype=torch.float64)
-    return torch.from_numpy(_sq_norms(flat.contiguous().numpy()))
+    vectors = flat.contiguous().numpy()
+    return torch.from_numpy(_sq_norms(vectors, 0, vectors.shape[1]))
+
+
+def sq_norms_of_columns(vectors: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
+    """Squared norms (R, S) of S ranges of columns of ``vectors`` (R, n), which `has_kernel`."""
+    array = vectors.numpy()
+    return torch.from_numpy(np.stack([_sq_norms(array, *of) for of in bounds], axis=1))
+
+
+def moments_of_columns(vectors: Tensor, begin: int, end: int) -> dict[str, Tensor]:
+    """`gradient_moments` of a range of columns of ``vectors`` (R, n), which `has_kernel`."""
+    array = vectors.numpy()
+    norms, deviations = np.zeros(len(array)), np.zeros(len(array))
+    of_mean = add_moments(array, begin, end, norms, deviations)
+    return {
+        "sq_norms": torch.from_numpy(norms),
+        "sq_norm_of_mean": torch.tensor(of_mean, dtype=torch.float64),
+        "sq_deviations": torch.from_numpy(deviations),
+    }
 
 
 def has_kernel(tensor: Tensor) -> bool:
@@ -114,11 +127,11 @@ def add_moments(vectors: Any, begin: int, end: int, sq_norms: Any, sq_deviations
 
 
 @njit(nogil=True, cache=True)
-def _sq_norms(vectors: Any) -> Any:
-    n_replicas, size = vectors.shape
+def _sq_norms(vectors: Any, begin: int, end: int) -> Any:
+    n_replicas = vectors.shape[0]
     norms = np.zeros(n_replicas)
-    for start in range(0, size, _WIDTH):
-        stop = min(start + _WIDTH, size)
+    for start in range(begin, end, _WIDTH):
+        stop = min(start + _WIDTH, end)
         for r in range(n_replicas):
             row = vectors[r, start:stop]
             norms[r] += _squares(row, row)[0]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree
 
@@ -39,6 +40,14 @@ def device_of(tree: Tree) -> torch.device:
 def on_device(tree: Tree, device: torch.device | str | None) -> Tree:
     """Tensors of the tensors or arrays of a tree on ``device``; on CPU their memory is shared."""
     return mapped(lambda part: torch.as_tensor(part, device=device), tree)
+
+
+def from_host(array: NDArray[Any], device: torch.device) -> Tensor:
+    """A tensor of ``array``. It shares memory on CPU; a copy to a GPU is not waited for."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def rows(tree: Tree, chosen: Any) -> Tree:

@@ -180,9 +180,9 @@ def _bytes_of(
         each += batch
     else:
         shared += batch
-    largest = max(p.numel() for p in module.parameters())
+    numbers = sum(p.numel() for p in module.parameters())
     itemsize = max(p.element_size() for p in module.parameters())
-    return lambda n: shared + n * each + moment_bytes(n * largest, itemsize, device)
+    return lambda n: shared + n * each + moment_bytes(n * numbers, itemsize, device)
 
 
 def _own_random_state(device: str) -> AbstractContextManager[None]:

@@ -60,7 +60,6 @@ def transformer_block(
     x, y = examples["training"]
     size = BlockSize(
         sum(weight.size for weight in weights.values()),
-        max(weight.size for weight in weights.values()),
         dropout.sizes,
         plan.batch_size,
         x.shape[1],

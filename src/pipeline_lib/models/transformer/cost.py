@@ -53,7 +53,6 @@ def block_cost(model: Transformer, experiment: Experiment, b: int) -> BlockCost:
     )
     size = BlockSize(
         parameters,
-        n_parameters(model)["embedding"],
         model.sizes,
         b,
         model.tokens,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline_lib.study.optimizers import Optimizer
-from pipeline_lib.training.memory import moment_bytes
+from pipeline_lib.training.memory import NUMBERS_AT_ONCE, moment_bytes
 
 CHUNK = 100
 """Reviews evaluated at once."""
@@ -17,13 +17,11 @@ _INDEX = 8  # bytes of an int64
 class BlockSize:
     """What decides the memory of a block.
 
-    ``parameters`` counts the numbers of all of them and ``largest`` those of the largest,
-    ``sizes`` are those of the network (`Transformer.sizes`), and ``n_evaluated`` counts the reviews
-    of all evaluation sets.
+    ``parameters`` counts the numbers of all of them, ``sizes`` are those of the network
+    (`Transformer.sizes`), and ``n_evaluated`` counts the reviews of all evaluation sets.
     """
 
     parameters: int
-    largest: int
     sizes: Mapping[str, Any]
     batch_size: int
     tokens: int
@@ -48,17 +46,17 @@ def block_bytes(block: BlockSize, n_replicas: int, device: str = "cpu") -> int:
     Each replica has its weights, its gradients, what its optimiser keeps and its order of the
     reviews. The module itself, the gradient of one replica and its activations are there once,
     those of training or those of a layer in an evaluation; so are the temporaries of the optimiser
-    or, on a GPU, those of moments, of the largest tensor.
+    or, on a GPU, those of moments.
     """
-    largest = n_replicas * block.largest
+    numbers = n_replicas * block.parameters
     sizes = {name: int(size) for name, size in block.sizes.items() if name != "dropout"}
     activations = max(
         block.batch_size * activation_bytes(**sizes, tokens=block.tokens),
         CHUNK * activation_bytes(**sizes | {"n_layer": 1}, tokens=block.tokens),
     )
     temporaries = max(
-        moment_bytes(largest, ITEMSIZE, device),
-        block.optimizer.temporaries * largest * ITEMSIZE,
+        moment_bytes(numbers, ITEMSIZE, device),
+        block.optimizer.temporaries * min(numbers, NUMBERS_AT_ONCE) * ITEMSIZE,
     )
     lasting = ((2 + block.optimizer.kept) * n_replicas + 2) * block.parameters
     indices = (block.n_examples + block.n_evaluated) * block.tokens
