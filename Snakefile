@@ -26,6 +26,12 @@
 # `snakemake --cores all` builds everything, `snakemake --cores all fig1b` one figure and only what
 # it needs. Other scales: `--config scale=smoke`. Every rule can be read alone.
 
+import gc
+
+# Jobs and their files stay until the end: a collector that walks through thousands of them again and
+# again, and finds nothing, takes a tenth of a dry run.
+gc.set_threshold(100_000)
+
 
 # Not `workflow.basedir`, which is another folder where a Snakefile uses this one as a module.
 CHECKOUT = Path(workflow.current_basedir)

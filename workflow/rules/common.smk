@@ -260,7 +260,13 @@ def experiment_of(wildcards):
 
 def digest_of(wildcards):
     """What a block was made with, as a fingerprint that aggregation checks."""
-    return block_digest(experiment_of(wildcards), study.seed)
+    return digest_of_blocks(wildcards.experiment)
+
+
+@cache
+def digest_of_blocks(name):
+    """The same for all blocks of an experiment, of which there may be thousands."""
+    return block_digest(study.experiments[name], study.seed)
 
 
 def drawn_of(wildcards):
