@@ -56,6 +56,7 @@ try:
     choose_own(config, PAPERS)
     study = load_study(config, MODELS, CHANGES)
     study.require(*PAPERS)
+    study.require_fit("admission_sweep")
     for name in study.chosen:
         study.experiments[name].own_files(OWN_FOLDERS)
     MIRRORS = mirror_folders(study.data_dir, os.environ, "data_dir" in CHANGES)
