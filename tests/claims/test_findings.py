@@ -26,9 +26,7 @@ from pipeline_lib.errors import ArtifactError
 def ledger(**verdicts):
     """All claims, untested but for ``verdicts``: a verdict and evidence by id."""
     open_ = ("not tested at this scale", "No runs.")
-    return [
-        dict(zip(COLUMNS, (name, *verdicts.get(name, open_)), strict=True)) for name in CLAIMS
-    ]
+    return [dict(zip(COLUMNS, (name, *verdicts.get(name, open_)), strict=True)) for name in CLAIMS]
 
 
 FULL = ledger(
@@ -46,11 +44,12 @@ def test_a_planted_ledger_gives_counts_and_the_decided_headlines():
     assert block({500: FULL, 400: FEWER}).splitlines() == [
         "The ledger has 35 claims.",
         "",
-        "- With the paper's 500 rows: 1 confirmed, 1 refuted, 1 partly, 32 not tested at this scale.",
+        "- With the paper's 500 rows: 1 confirmed, 1 refuted, 1 partly, 32 not tested at this "
+        "scale.",
         "- With the registry's 400 rows: 1 confirmed, 34 not tested at this scale.",
         "",
-        "- In linear regression the variance decreases in *b* at every iteration (T4): **confirmed**. "
-        "It falls at",
+        "- In linear regression the variance decreases in *b* at every iteration (T4): "
+        "**confirmed**. It falls at",
         "  998,000 of 998,000 steps and sizes.",
         "- On MNIST the training loss after equal epochs decreases in *b*, as Section 4.2 has it "
         "(E7): **refuted**",

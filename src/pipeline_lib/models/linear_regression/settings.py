@@ -130,6 +130,6 @@ def _refuse_sizes_above(rows: int, experiment: Experiment) -> None:
     smallest = min(experiment.batch_sizes)
     if smallest > rows:
         raise ConfigError(
-            f"config: experiments.{experiment.name}.batch_sizes: every size, from {smallest} on, is "
-            f"above the {rows} rows at hand; allowed: one of at most {rows}"
+            f"config: experiments.{experiment.name}.batch_sizes: every size, from {smallest} "
+            f"on, is above the {rows} rows at hand; allowed: one of at most {rows}"
         )
