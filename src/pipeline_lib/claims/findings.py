@@ -52,7 +52,7 @@ def record(results: Path, folder: Path) -> Path:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(ledger.to_dict("records"))
+    writer.writerows({str(name): one[name] for name in one} for one in ledger.to_dict("records"))
     path = folder / f"{rows}_rows.csv"
     write_text(path, text.getvalue())
     return path
@@ -60,10 +60,11 @@ def record(results: Path, folder: Path) -> Path:
 
 def recorded(folder: Path) -> dict[int, list[Row]]:
     """The ledgers in ``folder`` by their rows of admission data, those of most rows first."""
-    found = {}
+    found: dict[int, list[Row]] = {}
     for path in folder.glob("*_rows.csv"):
         with path.open(encoding="utf-8", newline="") as file:
-            found[int(path.name.removesuffix("_rows.csv"))] = list(csv.DictReader(file))
+            rows = int(path.name.removesuffix("_rows.csv"))
+            found[rows] = [dict(one) for one in csv.DictReader(file)]
     return dict(sorted(found.items(), reverse=True))
 
 
