@@ -8,7 +8,6 @@ the marks in README.md is made from all that are recorded, and never written by 
 import argparse
 import csv
 import io
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from pipeline_lib.errors import ArtifactError
 
 BEGIN = "<!-- findings: written by `make findings` -->"
 END = "<!-- end of findings -->"
-WIDTH = 110
 
 # Claims that the block tells, in this order, in words that need none of the paper's.
 HEADLINES = {
@@ -71,8 +69,8 @@ def recorded(folder: Path) -> dict[int, list[Row]]:
 def block(ledgers: Mapping[int, Sequence[Row]]) -> str:
     """The findings as Markdown: how many claims have which verdict, and the headlines.
 
-    Headlines are those of the first ledger, as far as it decides them; where another ledger has
-    another verdict, the line says so.
+    Headlines are those of the first ledger, as far as it decides them, one a line; where another
+    ledger has another verdict, the line says so.
 
     Raises:
         ArtifactError: there is no ledger, or one is not of today's claims.
@@ -85,24 +83,23 @@ def block(ledgers: Mapping[int, Sequence[Row]]) -> str:
                 f"the ledger with {rows} rows of admissions is of other claims than today's; "
                 "run the study with these data again, then make findings"
             )
-    lines = [f"- With {_data(rows)}: {_counted(ledger)}." for rows, ledger in ledgers.items()]
-    first, *others = (
+    told = [f"With {_data(rows)}: {_counted(ledger)}." for rows, ledger in ledgers.items()]
+    (_, first), *others = [
         (rows, {one["id"]: one for one in ledger}) for rows, ledger in ledgers.items()
-    )
-    told = []
+    ]
+    table = ["| statement | verdict | numbers |", "|---|---|---|"]
     for name, words in HEADLINES.items():
-        one = first[1][name]
+        one = first[name]
         if one["verdict"] not in SETTLED:
             continue
         differing = "".join(
-            f" (with {rows} rows: {other[name]['verdict']})"
+            f"; with {rows} rows {other[name]['verdict']}"
             for rows, other in others
             if other[name]["verdict"] != one["verdict"]
         )
-        evidence = first_sentence(one["evidence"])
-        told.append(f"- {words} ({name}): **{one['verdict']}**{differing}. {evidence}")
-    summary = f"The ledger has {len(CLAIMS)} claims."
-    return "\n".join([summary, "", *_wrapped(lines), "", *_wrapped(told)])
+        numbers = first_sentence(one["evidence"]).replace("|", r"\|")
+        table.append(f"| {words} ({name}) | **{one['verdict']}**{differing} | {numbers} |")
+    return "\n".join([f"The ledger has {len(CLAIMS)} claims.", *told, "", *table])
 
 
 def replaced(page: str, text: str) -> str:
@@ -121,17 +118,6 @@ def _data(rows: int) -> str:
 def _counted(ledger: Sequence[Row]) -> str:
     verdicts = [one["verdict"] for one in ledger]
     return ", ".join(f"{verdicts.count(one)} {one}" for one in VERDICTS if one in verdicts)
-
-
-def _wrapped(items: Sequence[str]) -> list[str]:
-    """List items in lines of at most `WIDTH` characters; no word is cut."""
-    return [
-        line
-        for item in items
-        for line in textwrap.wrap(
-            item, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
