@@ -22,11 +22,17 @@ from pipeline_lib.claims.verdict import claims_table, finding
 from pipeline_lib.data.admissions import COLUMNS as ADMISSIONS
 from pipeline_lib.errors import ArtifactError
 
+WITH_500 = "With the paper's 500 rows of admissions, at the scale `quick`"
+WITH_400 = "With the registry's 400 rows of admissions, at the scale `quick`"
+
 
 def ledger(**verdicts):
     """All claims, untested but for ``verdicts``: a verdict and evidence by id."""
     open_ = ("not tested at this scale", "No runs.")
-    return [dict(zip(COLUMNS, (name, *verdicts.get(name, open_)), strict=True)) for name in CLAIMS]
+    return [
+        dict(zip(COLUMNS, ("quick", name, *verdicts.get(name, open_)), strict=True))
+        for name in CLAIMS
+    ]
 
 
 FULL = ledger(
@@ -43,8 +49,8 @@ FEWER = ledger(
 def test_a_planted_ledger_gives_counts_and_the_decided_headlines():
     assert block({500: FULL, 400: FEWER}).splitlines() == [
         "The ledger has 35 claims.",
-        "With the paper's 500 rows: 1 confirmed, 1 refuted, 1 partly, 32 not tested at this scale.",
-        "With the registry's 400 rows: 1 confirmed, 34 not tested at this scale.",
+        f"{WITH_500}: 1 confirmed, 1 refuted, 1 partly, 32 not tested at this scale.",
+        f"{WITH_400}: 1 confirmed, 34 not tested at this scale.",
         "",
         "| statement | verdict | numbers |",
         "|---|---|---|",
@@ -57,9 +63,7 @@ def test_a_planted_ledger_gives_counts_and_the_decided_headlines():
 
 
 def test_one_ledger_is_enough_and_none_is_told():
-    assert block({400: FEWER}).startswith(
-        "The ledger has 35 claims.\nWith the registry's 400 rows: 1 confirmed"
-    )
+    assert block({400: FEWER}).startswith(f"The ledger has 35 claims.\n{WITH_400}: 1 confirmed")
     with pytest.raises(ArtifactError, match="no ledger is recorded"):
         block({})
 
@@ -89,7 +93,7 @@ def results_with(tmp_path, rows, verdict):
         finding(claim, verdict, f"Found, with {rows} rows.", exact=True, n_comparisons=1)
         for claim in CLAIMS.values()
     ]
-    write_table(folder / "claims.parquet", claims_table(found), "claims")
+    write_table(folder / "claims.parquet", claims_table(found), "claims", {"scale": "quick"})
     values = pd.DataFrame({name: [1.0] for name in ADMISSIONS})
     write_table(folder / "data/admissions.parquet", values, "admissions", {"n_rows": rows})
     return folder
@@ -104,14 +108,14 @@ def test_results_are_recorded_by_their_rows_and_written_into_the_page(tmp_path, 
     main([*map(str, folders), *options])
     assert sorted(path.name for path in kept.iterdir()) == ["400_rows.csv", "500_rows.csv"]
     text = page.read_text()
-    assert "With the paper's 500 rows: 35 confirmed.\n" in text
-    assert "With the registry's 400 rows: 35 partly.\n" in text
+    assert f"{WITH_500}: 35 confirmed.\n" in text
+    assert f"{WITH_400}: 35 partly.\n" in text
     assert text.count("**confirmed**; with 400 rows partly | Found, with 500 rows. |") == len(
         HEADLINES
     )
     # A later study with the same data takes the place of the earlier one.
     main([str(results_with(tmp_path / "later", 400, "confirmed")), *options])
-    assert "With the registry's 400 rows: 35 confirmed.\n" in page.read_text()
+    assert f"{WITH_400}: 35 confirmed.\n" in page.read_text()
 
     with pytest.raises(SystemExit):
         main([str(tmp_path / "nowhere"), *options])
@@ -126,6 +130,7 @@ def test_a_ledger_reads_back_as_it_was_recorded(tmp_path):
     with path.open(newline="") as file:
         assert list(csv.DictReader(file)) == recorded(tmp_path)[500]
     assert recorded(tmp_path)[500][0] == {
+        "scale": "quick",
         "id": "T1",
         "verdict": "refuted",
         "evidence": "Found, with 500 rows.",

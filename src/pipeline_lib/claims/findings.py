@@ -35,8 +35,9 @@ HEADLINES = {
 }
 
 Row = Mapping[str, str]
-"""Of one claim: id, verdict, evidence."""
-COLUMNS = ("id", "verdict", "evidence")
+"""Of one claim, and the scale of the study that decided it."""
+TOLD = ["id", "verdict", "evidence"]
+COLUMNS = ("scale", *TOLD)
 
 
 def record(results: Path, folder: Path) -> Path:
@@ -45,15 +46,16 @@ def record(results: Path, folder: Path) -> Path:
     Raises:
         ArtifactError: ``results`` has no whole ledger or no table of admissions.
     """
-    ledger = read_table(results / "claims.parquet", "claims", list(COLUMNS))
+    path = results / "claims.parquet"
+    ledger, scale = read_table(path, "claims", TOLD), read_provenance(path)["scale"]
     rows = read_provenance(results / "data/admissions.parquet")["n_rows"]
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({str(name): one[name] for name in one} for one in ledger.to_dict("records"))
-    path = folder / f"{rows}_rows.csv"
-    write_text(path, text.getvalue())
-    return path
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([scale, *row] for row in ledger[TOLD].itertuples(index=False))
+    kept = folder / f"{rows}_rows.csv"
+    write_text(kept, text.getvalue())
+    return kept
 
 
 def recorded(folder: Path) -> dict[int, list[Row]]:
@@ -83,7 +85,7 @@ def block(ledgers: Mapping[int, Sequence[Row]]) -> str:
                 f"the ledger with {rows} rows of admissions is of other claims than today's; "
                 "run the study with these data again, then make findings"
             )
-    told = [f"With {_data(rows)}: {_counted(ledger)}." for rows, ledger in ledgers.items()]
+    told = [f"{_made_with(rows, ledger)}: {_counted(ledger)}." for rows, ledger in ledgers.items()]
     (_, first), *others = [
         (rows, {one["id"]: one for one in ledger}) for rows, ledger in ledgers.items()
     ]
@@ -111,8 +113,9 @@ def replaced(page: str, text: str) -> str:
     return f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
 
 
-def _data(rows: int) -> str:
-    return f"the paper's {rows} rows" if rows == FULL_ROWS else f"the registry's {rows} rows"
+def _made_with(rows: int, ledger: Sequence[Row]) -> str:
+    data = f"the paper's {rows} rows" if rows == FULL_ROWS else f"the registry's {rows} rows"
+    return f"With {data} of admissions, at the scale `{ledger[0]['scale']}`"
 
 
 def _counted(ledger: Sequence[Row]) -> str:
