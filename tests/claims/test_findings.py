@@ -48,22 +48,21 @@ FEWER = ledger(
 
 def test_a_planted_ledger_gives_counts_and_the_decided_headlines():
     assert block({500: FULL, 400: FEWER}).splitlines() == [
-        "The ledger has 35 claims.",
-        f"{WITH_500}: 1 confirmed, 1 refuted, 1 partly, 32 not tested at this scale.",
-        f"{WITH_400}: 1 confirmed, 34 not tested at this scale.",
+        f"The ledger has 35 claims. {WITH_500}: 1 confirmed, 1 refuted, 1 partly, 32 not tested at "
+        f"this scale. {WITH_400}: 1 confirmed, 34 not tested at this scale.",
         "",
         "| statement | verdict | numbers |",
         "|---|---|---|",
         "| In linear regression the variance decreases in *b* at every iteration (T4) "
         "| **confirmed** | It falls at 998,000 of 998,000 steps and sizes. |",
-        "| On MNIST the training loss after equal epochs decreases in *b*, as Section 4.2 has it "
-        "(E7) | **refuted**; with 400 rows not tested at this scale | It rises in 9 of 9, "
+        "| On MNIST the training loss after equal epochs decreases in *b* (Section 4.2) (E7) "
+        "| **refuted**; with 400 rows not tested at this scale | It rises in 9 of 9, "
         r"\|z\| > 5. |",
     ]
 
 
 def test_one_ledger_is_enough_and_none_is_told():
-    assert block({400: FEWER}).startswith(f"The ledger has 35 claims.\n{WITH_400}: 1 confirmed")
+    assert block({400: FEWER}).startswith(f"The ledger has 35 claims. {WITH_400}: 1 confirmed")
     with pytest.raises(ArtifactError, match="no ledger is recorded"):
         block({})
 
@@ -108,14 +107,14 @@ def test_results_are_recorded_by_their_rows_and_written_into_the_page(tmp_path, 
     main([*map(str, folders), *options])
     assert sorted(path.name for path in kept.iterdir()) == ["400_rows.csv", "500_rows.csv"]
     text = page.read_text()
-    assert f"{WITH_500}: 35 confirmed.\n" in text
-    assert f"{WITH_400}: 35 partly.\n" in text
+    assert f"{WITH_500}: 35 confirmed." in text
+    assert f"{WITH_400}: 35 partly." in text
     assert text.count("**confirmed**; with 400 rows partly | Found, with 500 rows. |") == len(
         HEADLINES
     )
     # A later study with the same data takes the place of the earlier one.
     main([str(results_with(tmp_path / "later", 400, "confirmed")), *options])
-    assert f"{WITH_400}: 35 confirmed.\n" in page.read_text()
+    assert f"{WITH_400}: 35 confirmed." in page.read_text()
 
     with pytest.raises(SystemExit):
         main([str(tmp_path / "nowhere"), *options])
