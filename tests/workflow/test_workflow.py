@@ -268,6 +268,25 @@ def test_sizes_that_are_all_above_the_rows_at_hand_are_told_before_a_run(fresh, 
     assert not (fresh / "results/smoke/runs").exists()
 
 
+def test_long_lists_that_have_changed_are_told_in_a_line(fresh, data_dir):
+    target = "results/smoke/noise/admission.parquet"
+
+    def planned(iterations: int, *options: str) -> str:
+        changes = {"scales": {"smoke": {"admission": {"iterations": iterations}}}}
+        (fresh / "mine.yaml").write_text(json.dumps(changes))
+        arguments = (*options, target, "--configfile", "mine.yaml", "--config", "scale=smoke")
+        done = snakemake(fresh, *arguments, data=data_dir)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    planned(1000)
+    assert "Nothing to be done" in planned(1000, "--dry-run")
+    told = planned(1001, "--dry-run")
+    assert "Params have changed" in told
+    assert re.search(r"before: .*<1,000 values, \w+>.* now: .*<1,001 values, \w+>", told)
+    assert max(map(len, told.splitlines())) < 1000
+
+
 def test_the_registry_is_the_last_place_looked_at(fresh):
     arguments = small_sweep(fresh, data_dir=None)
     done = snakemake(fresh, "results/smoke/data/admissions.json", *arguments)

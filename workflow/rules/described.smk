@@ -3,6 +3,7 @@
 import json
 
 from pipeline_lib.revision import revision
+from pipeline_lib.study.long_list import LongList
 from pipeline_lib.study.provenance import (
     as_applied,
     made_with,
@@ -15,6 +16,16 @@ from pipeline_lib.study.provenance import (
 def features_of(wildcards):
     """The features that the job's experiment uses."""
     return experiment_of(wildcards).model.features
+
+
+def rates_of(wildcards):
+    """The learning rates of the job's experiment, one a step."""
+    return LongList(experiment_of(wildcards).learning_rates())
+
+
+def exact_rates_of(wildcards):
+    """The same as fractions, in writing."""
+    return LongList(experiment_of(wildcards).exact_learning_rates())
 
 
 def reviews_of(wildcards):
