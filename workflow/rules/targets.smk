@@ -1,4 +1,5 @@
 # What is built unless a target is named: figures, and the tables that no other is made from.
+
 # Figures, and the experiments without which they are left out.
 DRAWN_FROM = {
     "fig1a": ["admission"],
