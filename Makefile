@@ -13,7 +13,7 @@ SNAKEMAKE := $(VENV)/bin/python -m snakemake
 # The report is named after its scale; another one: make report SCALE=smoke
 SCALE = $(shell sed -n 's/^scale: *\([a-z0-9_]*\).*/\1/p' config.yaml)
 
-.PHONY: help study report test test-cluster check schema calibrate bench gpu-check lock clean
+.PHONY: help study report findings test test-cluster check schema calibrate bench gpu-check lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +27,9 @@ report: $(INSTALLED) ## all figures, captions and claims as results/SCALE/report
 	  $(SNAKEMAKE) report_items --config scale=$(SCALE) --report results/$(SCALE)/report.$$form \
 	    --report-stylesheet workflow/report/report.css || exit 1; \
 	done
+
+findings: $(INSTALLED) ## write what the study of config.yaml's scale found into README.md
+	$(VENV)/bin/python -m pipeline_lib.claims.findings results/$(SCALE)
 
 test: $(INSTALLED) ## run every test, side by side on all cores
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile

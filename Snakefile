@@ -26,6 +26,13 @@
 # `snakemake --cores all` builds everything, `snakemake --cores all fig1b` one figure and only what
 # it needs. Other scales: `--config scale=smoke`. Every rule can be read alone.
 
+import atexit
+import gc
+
+# Jobs and their files stay until the end: a collector that walks through thousands of them again and
+# again, and finds nothing, takes a tenth of a dry run.
+gc.set_threshold(100_000)
+
 
 # Not `workflow.basedir`, which is another folder where a Snakefile uses this one as a module.
 CHECKOUT = Path(workflow.current_basedir)
@@ -37,7 +44,12 @@ include: "workflow/rules/configuration.smk"
 configfile: f"{CHECKOUT}/config.yaml"
 
 
-include: "workflow/rules/common.smk"
+include: "workflow/rules/study.smk"
+include: "workflow/rules/paths.smk"
+include: "workflow/rules/code.smk"
+include: "workflow/rules/resources.smk"
+include: "workflow/rules/described.smk"
+include: "workflow/rules/targets.smk"
 
 
 wildcard_constraints:
@@ -45,6 +57,9 @@ wildcard_constraints:
     init=r"\d+",
     b=r"\d+",
     seed=r"\d+",
+
+
+from pipeline_lib.logs import errors_told
 
 
 # What every training job would refuse is told before one starts: a GPU that is asked for and is not

@@ -18,6 +18,16 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 COPIED = ("Snakefile", "config.yaml", "workflow", "profiles", "slurm", "src", "envs")
 TINY = {"runs": 2, "runs_per_block": 2, "iterations": 2}
 BLOCKS = 6  # a batch size each
+MANY = {"experiments": {"admission_sweep": {"runs": 10000, "runs_per_block": 50}}}  # 4,000 blocks
+BARE = """
+rule all:
+    input: expand("{n}/a", n=range(4118))
+rule one:
+    output: a="{n}/a", b="{n}/b", c="{n}/c"
+    log: "{n}/log"
+    benchmark: "{n}/tsv"
+    script: "one.py"
+"""
 LOOK_EVERY_S = 1  # the first look at a job of Slurm
 
 
@@ -50,6 +60,10 @@ def copy_of_repository(folder: Path) -> None:
         else:
             shutil.copy(source, folder / name)
     admission = {"admission": TINY | {"batch_sizes": list(range(2, 2 + BLOCKS))}}
+    (folder / "many.yaml").write_text(json.dumps(MANY))
+    (folder / "bare").mkdir()
+    (folder / "bare/Snakefile").write_text(BARE)
+    (folder / "bare/one.py").touch()
     (folder / "tiny.yaml").write_text(json.dumps({"scales": {"smoke": admission}}))
 
 
@@ -87,6 +101,11 @@ def main() -> None:
         for scale in ("smoke", "paper"):
             dry = ("--dry-run", "--quiet", "--config", f"scale={scale}")
             rows[f"dry run of the whole study, scale {scale}"] = snakemake(folder, *dry)
+        many = ("--configfile", "many.yaml", "--config", "scale=paper")
+        rows["dry run of 4,118 jobs"] = snakemake(folder, "--dry-run", "--quiet", *many)
+        rows["the same of a workflow without code"] = snakemake(
+            folder / "bare", "--dry-run", "--quiet"
+        )
         tiny = ("--configfile", "tiny.yaml", "--config", "scale=smoke", "--")
         snakemake(folder, *tiny, *blocks(1))  # data, weights, compiled kernels
         rows["one training job more, here"] = job_seconds(folder)

@@ -25,8 +25,8 @@ from pipeline_lib.claims.setting import (
     FIGURE_5,
     Setting,
     departures,
-    judged,
     shortfalls,
+    verdict_in_setting,
 )
 from pipeline_lib.estimation.metrics import metric_summary
 
@@ -319,8 +319,8 @@ def test_a_smaller_setting_is_less_evidence_and_another_problem_none():
     smaller = dataclasses.replace(FIGURE_4, runs=8, epochs=40, batch_sizes=(64, 128))
     # the number of runs is no part of it
     assert shortfalls(smaller, FIGURE_4) == ["b = 256, 512", "1,000 epochs (here 40)"]
-    assert judged("confirmed", smaller, FIGURE_4)[0] == "partly"
-    assert judged("refuted", smaller, FIGURE_4) == ("refuted", None)
+    assert verdict_in_setting("confirmed", smaller, FIGURE_4)[0] == "partly"
+    assert verdict_in_setting("refuted", smaller, FIGURE_4) == ("refuted", None)
     seldom = dataclasses.replace(
         FIGURE_3B, evaluate_every=1000, distorted_every=None, recorded_steps=1
     )
@@ -338,6 +338,6 @@ def test_a_smaller_setting_is_less_evidence_and_another_problem_none():
         "warmup_linear learning rates (here constant)",
     ]  # fmt: skip
     for found in ("confirmed", "partly", "refuted"):  # either way alike
-        assert judged(found, other, FIGURE_4)[0] == "not tested at this scale"
-    assert judged("confirmed", FIGURE_4, FIGURE_4) == ("confirmed", None)
-    assert judged("partly", FIGURE_4, FIGURE_4, "more runs") == ("partly", "more runs")
+        assert verdict_in_setting(found, other, FIGURE_4)[0] == "not tested at this scale"
+    assert verdict_in_setting("confirmed", FIGURE_4, FIGURE_4) == ("confirmed", None)
+    assert verdict_in_setting("partly", FIGURE_4, FIGURE_4, "more runs") == ("partly", "more runs")

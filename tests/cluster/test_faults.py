@@ -4,6 +4,7 @@ Every test disturbs a run of the study, lets it end or runs the same command aga
 all artefacts with those of an undisturbed run without Slurm, value by value.
 """
 
+import os
 import re
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from virtual_cluster import Job, VirtualCluster, output_of, wait_until
 
 SLURM = ("--profile", "slurm", *QUICK_LOOKS)
 NOTHING = "Nothing to be done"
+# Longer than Slurm's commands and the plugin's single looks try.
+AWAY_S = 75
 
 
 def start_and_wait_for_training(
@@ -116,7 +119,8 @@ def test_the_controller_is_killed_and_started_again(cluster, checkout, undisturb
     """Within the ten seconds for which Slurm's commands try again.
 
     Without accounting the plugin does not survive a longer absence at the moment when it looks: it
-    turns to sacct, which knows nothing, and then waits for ever (see docs/cluster.md).
+    turns to sacct, which knows nothing, and then waits for ever, unless `slurm/patient` is first on
+    PATH (below).
     """
     process, job = start_and_wait_for_training(checkout, cluster)
     snakemake = psutil.Process(process.pid)
@@ -133,6 +137,41 @@ def test_the_controller_is_killed_and_started_again(cluster, checkout, undisturb
     # the job fails and is submitted again.
     states = [job.state for job in cluster.jobs()]
     assert states in (["COMPLETED"], ["FAILED", "COMPLETED"])
+    assert_undisturbed(checkout, undisturbed)
+
+
+@pytest.fixture
+def patient(checkout, monkeypatch) -> None:
+    """The commands of `slurm/patient` before those of Slurm."""
+    folder = checkout.folder / "slurm/patient"
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
+
+
+def test_a_controller_is_away_for_minutes_while_a_job_trains(
+    cluster, checkout, patient, undisturbed
+):
+    """From before a look at the jobs; the job's next block begins meanwhile, and waits."""
+    process, job = start_and_wait_for_training(checkout, cluster)
+    cluster.kill_controller(job)
+    wait_until(lambda: "Falling back to 'sacct'" in checkout.output, 120, "a look gives up")
+    time.sleep(AWAY_S)
+    cluster.start_controller()
+    assert checkout.finish(process) == 0, checkout.output
+    assert [job.state for job in cluster.jobs()] == ["COMPLETED"]
+    assert_undisturbed(checkout, undisturbed)
+
+
+def test_a_controller_is_away_for_minutes_when_a_job_is_submitted(
+    cluster, checkout, patient, undisturbed
+):
+    cluster.kill_idle_controller()
+    process = checkout.start(TARGET, options=SLURM)
+    wait_until(lambda: "SLURM run ID" in checkout.output, 300, "Snakemake submits a job")
+    time.sleep(AWAY_S)
+    assert process.poll() is None, checkout.output
+    cluster.start_controller()
+    assert checkout.finish(process) == 0, checkout.output
+    assert [job.state for job in cluster.jobs()] == ["COMPLETED"]
     assert_undisturbed(checkout, undisturbed)
 
 

@@ -120,6 +120,11 @@ class VirtualCluster:
         )
         kill(self._daemon("slurmctld"))
 
+    def kill_idle_controller(self) -> None:
+        """Of a cluster without jobs, about which it has nothing to save."""
+        assert self.running() == []
+        kill(self._daemon("slurmctld"))
+
     def start_controller(self) -> None:
         output_of("slurmctld")
 

@@ -50,7 +50,7 @@ def results(repository, folder) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=3600,  # so that nothing hangs; a busy machine may be slow
     )
     assert done.returncode == 0, done.stderr
     return folder / "results/quick"

@@ -138,7 +138,7 @@ class Checkout:
 
     def __init__(self, root: Path, data: str | None) -> None:
         self.root = copy_of(ROOT, root / "checkout")
-        for name in ("Makefile", "pyproject.toml"):
+        for name in ("Makefile", "README.md", "pyproject.toml"):
             shutil.copy(ROOT / name, self.root / name)
         for name in (".ci", "docs", "examples"):
             ignored = shutil.ignore_patterns("results", "logs", ".snakemake", "__py*")

@@ -163,6 +163,10 @@ def test_same_seed_gives_the_same_values_and_another_seed_does_not(smoke, data_d
             "scales: {smoke: {admision: {runs: 4}}}",
             "scales.smoke.admision: unknown experiment",
         ),
+        (
+            "experiments: {admission_sweep: {polynomial: null}}",
+            "experiments.admission_sweep.polynomial: null, but Figure 1b is drawn from it",
+        ),
     ],
 )
 def test_bad_configuration_is_told_in_one_line_before_any_job(fresh, override, expected):
@@ -245,6 +249,42 @@ def test_sizes_above_an_older_copy_are_left_out_and_a_supplied_file_is_noticed(
     assert "above the 400 rows" in done.stderr
     planned = snakemake(fresh, "--dry-run", "fig1b", *arguments, data=data_dir)
     assert jobs(planned.stdout + planned.stderr)["prepare_admissions"] == 1
+
+
+def test_sizes_that_are_all_above_the_rows_at_hand_are_told_before_a_run(fresh, older_mirror):
+    (fresh / "mine.yaml").write_text(
+        "scales: {smoke: {admission: {batch_sizes: [410, 450], runs: 4, runs_per_block: 4}}}"
+    )
+    arguments = ("--configfile", "mine.yaml", "--config", "scale=smoke")
+    target = "results/smoke/variance/admission.parquet"
+    done = snakemake(fresh, target, *arguments, data=str(older_mirror))
+    assert done.returncode != 0
+    told = (
+        "config: experiments.admission.batch_sizes: every size, from 410 on, is above the 400 rows "
+        "at hand; allowed: one of at most 400"
+    )
+    assert done.stderr.splitlines()[-1].endswith(told)
+    assert "Traceback" not in done.stderr
+    assert not (fresh / "results/smoke/runs").exists()
+
+
+def test_long_lists_that_have_changed_are_told_in_a_line(fresh, data_dir):
+    target = "results/smoke/noise/admission.parquet"
+
+    def planned(iterations: int, *options: str) -> str:
+        changes = {"scales": {"smoke": {"admission": {"iterations": iterations}}}}
+        (fresh / "mine.yaml").write_text(json.dumps(changes))
+        arguments = (*options, target, "--configfile", "mine.yaml", "--config", "scale=smoke")
+        done = snakemake(fresh, *arguments, data=data_dir)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    planned(1000)
+    assert "Nothing to be done" in planned(1000, "--dry-run")
+    told = planned(1001, "--dry-run")
+    assert "Params have changed" in told
+    assert re.search(r"before: .*<1,000 values, \w+>.* now: .*<1,001 values, \w+>", told)
+    assert max(map(len, told.splitlines())) < 1000
 
 
 def test_the_registry_is_the_last_place_looked_at(fresh):

@@ -39,7 +39,7 @@ rule exact_moments:
     params:
         made_with=made_with_of,
         features=features_of,
-        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
+        learning_rates=rates_of,
         sampling=lambda wildcards: experiment_of(wildcards).sampled,
     script:
         "../scripts/exact_moments.py"
@@ -63,7 +63,7 @@ rule exact_noise_scale:
     params:
         made_with=made_with_of,
         features=features_of,
-        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
+        learning_rates=rates_of,
         sampling=lambda wildcards: experiment_of(wildcards).sampled,
         batch_sizes=lambda wildcards: experiment_of(wildcards).batch_sizes,
     script:
@@ -88,9 +88,7 @@ rule exact_polynomial:
     params:
         made_with=made_with_of,
         features=features_of,
-        exact_learning_rates=lambda wildcards: experiment_of(
-            wildcards
-        ).exact_learning_rates(),
+        exact_learning_rates=exact_rates_of,
         steps=lambda wildcards: experiment_of(wildcards).polynomial.steps,
     script:
         "../scripts/exact_polynomial.py"
@@ -196,7 +194,7 @@ rule exact_precision:
     params:
         made_with=made_with_of,
         features=features_of,
-        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
+        learning_rates=rates_of,
         batch_sizes=lambda wildcards: experiment_of(wildcards).batch_sizes,
         runs=lambda wildcards: experiment_of(wildcards).runs,
         # of the fitted polynomials, beside a grid
@@ -251,7 +249,7 @@ rule exact_test_loss:
     params:
         made_with=made_with_of,
         features=features_of,
-        learning_rates=lambda wildcards: experiment_of(wildcards).learning_rates(),
+        learning_rates=rates_of,
         momentum=0.9,
         weight_decay=0.001,
     script:
@@ -337,7 +335,7 @@ rule estimate_sampling_schemes:
     params:
         made_with=made_with(study, "admission"),
         features=study.experiments["admission"].model.features,
-        learning_rates=study.experiments["admission"].learning_rates()[:120],
+        learning_rates=LongList(study.experiments["admission"].learning_rates()[:120]),
         batch_sizes=[25, 100],
         runs=2000,
         seed=study.seed,

@@ -55,6 +55,15 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def read_notes(path: Path) -> dict[str, Any]:
+    """The mapping in a file of JSON; an empty one where there is no file, or not such a one."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def write_table(
     path: Path, frame: pd.DataFrame, kind: str, provenance: Mapping[str, Any] | None = None
 ) -> None:

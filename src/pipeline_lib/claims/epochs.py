@@ -21,7 +21,14 @@ from pipeline_lib.claims.ordering import (
     signs,
     whole_gradient,
 )
-from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_3B, FIGURE_4, Setting, judged, noted
+from pipeline_lib.claims.setting import (
+    FIGURE_3A,
+    FIGURE_3B,
+    FIGURE_4,
+    Setting,
+    noted,
+    verdict_in_setting,
+)
 from pipeline_lib.claims.verdict import SETTLED, Claim, Finding, finding, untested
 from pipeline_lib.estimation.metrics import ERROR, GAP, LOSS, TRAINING, VALIDATION
 
@@ -148,7 +155,7 @@ def ordered(
     artefact: str | None,
 ) -> Finding:
     """The finding of an order of sampled means, judged by the setting here against the stated."""
-    verdict, needed = judged(ordering.verdict, here, stated, ordering.scale_needed())
+    verdict, needed = verdict_in_setting(ordering.verdict, here, stated, ordering.scale_needed())
     return finding(
         claim,
         verdict,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.epochs import counts, metric_comparisons
 from pipeline_lib.claims.ordering import WELCH, Ordering, decide, signs
-from pipeline_lib.claims.setting import FIGURE_4, Setting, judged, noted
+from pipeline_lib.claims.setting import FIGURE_4, Setting, noted, verdict_in_setting
 from pipeline_lib.claims.verdict import SETTLED, Finding, Verdict, finding, untested
 from pipeline_lib.estimation.metrics import LOSS, TRAINING, VALIDATION
 
@@ -67,7 +67,7 @@ def validation_loss_stops(
     during, before = decide(both, half), decide(neither, half)
     found, p_value = _of_halves(before, during)
     more = during.scale_needed() if during.n_comparisons else None
-    verdict, needed = judged(found, here, stated, more)
+    verdict, needed = verdict_in_setting(found, here, stated, more)
     if during.n_comparisons:
         evidence = (
             "Where neighbouring batch sizes both over-fit, the first time after epoch "

@@ -249,7 +249,7 @@ def left_open(found: Finding, here: Problem, stated: Problem) -> Finding:
     )
 
 
-def judged(
+def verdict_in_setting(
     verdict: Verdict, here: Setting, stated: Setting, needed: str | None = None
 ) -> tuple[Verdict, str | None]:
     """The verdict on the paper's claim and what it would take, from the ``verdict`` found here.

@@ -185,6 +185,12 @@ def counted(findings: Sequence[Finding]) -> str:
     return ", ".join(listed) or "none"
 
 
+def first_sentence(evidence: str) -> str:
+    """The first sentence of evidence, which holds the numbers that decide."""
+    head, stop, _ = evidence.partition(". ")
+    return head + "." if stop else evidence
+
+
 def p_text(one: Finding) -> str:
     """The p-value for a reader: `exact`, a number, or `< 1e-300` where it underflows."""
     if one.p_value is None:

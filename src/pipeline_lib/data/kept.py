@@ -8,12 +8,12 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pipeline_lib.artifacts.files import write_text, write_whole
+from pipeline_lib.artifacts.files import read_notes, write_text, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -78,10 +78,10 @@ def supplied_since(supplied: str | None, origin: Path, kept_in: Path) -> str | N
     That is what they were built with, unless a file of another content is supplied now: neither a
     folder that is not there any more nor a copy of the very file in use builds them anew.
     """
-    built = _read(origin)
+    built = read_notes(origin)
     if "supplied" not in built:
         return supplied
-    used = [note.get("sha256") for note in map(_read, sorted(kept_in.glob("*.json")))]
+    used = [note.get("sha256") for note in map(read_notes, sorted(kept_in.glob("*.json")))]
     if supplied is None or supplied in used:
         before: str | None = built["supplied"]
         return before
@@ -91,11 +91,3 @@ def supplied_since(supplied: str | None, origin: Path, kept_in: Path) -> str | N
 def _paths(folder: Path, what: str) -> tuple[Path, Path]:
     name = re.sub(r"\W+", "_", what.lower())
     return folder / name, folder / f"{name}.json"
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}

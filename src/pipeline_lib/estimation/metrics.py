@@ -34,6 +34,15 @@ def read_metrics(
     }
 
 
+def metrics_with_values(summary: pd.DataFrame) -> list[str]:
+    """Of the artefact ``metric_summary`` the metrics to show: loss, and error where there is one.
+
+    An error that no example has is missing everywhere. A loss may be, where all runs diverged.
+    """
+    there = {LOSS, *summary.loc[summary["mean"].notna(), "metric"]}
+    return [name for name in (LOSS, ERROR) if name in there]
+
+
 def metric_summary(frames: Mapping[tuple[int, int], pd.DataFrame], level: float) -> pd.DataFrame:
     """Rows of the ``metric_summary`` artefact, from the frames of `read_metrics`.
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pipeline_lib.estimation.metrics import TRAINING, VALIDATION
+from pipeline_lib.estimation.metrics import TRAINING, VALIDATION, metrics_with_values
 from pipeline_lib.figures.axes import key_below
 from pipeline_lib.figures.intervals import Intervals, lost_runs, unbroken_sizes
 from pipeline_lib.figures.style import WIDTH, colours, figure_style
@@ -23,9 +23,7 @@ def draw(summary: pd.DataFrame, level: float, note: str = "", init: int = 0) -> 
     batch size at which runs diverged has no curve but a note.
     """
     summary = summary[summary["init"] == init]
-    # An error that no example has is missing everywhere. A loss may be, where all runs diverged.
-    there = {"loss", *summary.loc[summary["mean"].notna(), "metric"]}
-    metrics = [name for name in ("loss", "error") if name in there]
+    metrics = metrics_with_values(summary)
     shades = colours(sorted(summary["b"].unique().tolist()))
     losses = summary[summary["metric"] == "loss"]
     sizes = unbroken_sizes(losses)

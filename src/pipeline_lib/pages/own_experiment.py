@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from pipeline_lib.claims.page import verdict_cell
+from pipeline_lib.estimation.metrics import metrics_with_values
 from pipeline_lib.figures.numbers import number
 from pipeline_lib.pages.table_page import Cell, Column, Row, table_page
 
@@ -58,9 +59,8 @@ def _verdicts(claims: pd.DataFrame) -> Iterator[Row]:
 
 
 def _losses(summary: pd.DataFrame, level: float) -> Iterator[Row]:
-    # An error that no example has is missing everywhere. A loss may be, where all runs diverged.
-    there = {"loss", *summary.loc[summary["mean"].notna(), "metric"]}
-    last = summary[(summary["epoch"] == summary["epoch"].max()) & summary["metric"].isin(there)]
+    shown = summary["metric"].isin(metrics_with_values(summary))
+    last = summary[(summary["epoch"] == summary["epoch"].max()) & shown]
     for one in last.sort_values(["metric", "split", "b", "init"]).to_dict("records"):
         mean, interval = Cell("none"), "no interval"
         if one["n_diverged"] > 0:

@@ -116,3 +116,12 @@ class Study:
                     f"config: experiments.{name}: missing, but figures are drawn from it; "
                     "give it few runs if you do not need it"
                 )
+
+    def require_fit(self, name: str) -> None:
+        """ConfigError unless a polynomial is fitted to the variances of this experiment."""
+        experiment = self.experiments[name]
+        if getattr(experiment, "polynomial", None) is None:
+            raise ConfigError(
+                f"config: experiments.{name}.polynomial: null, but Figure 1b is drawn from it; "
+                "allowed: steps and degree, as in {steps: [10, 20, 30, 40], degree: 6}"
+            )

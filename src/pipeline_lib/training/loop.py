@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from pipeline_lib.estimation.statistics import ALL, CLIPPED, FULL, STOCHASTIC, GradientRecord
 from pipeline_lib.training.labelled import OwnState
 from pipeline_lib.training.replica_moments import Moments, gradient_moments
-from pipeline_lib.training.report import MEAN, Report, gather_record
+from pipeline_lib.training.report import CONDITIONAL_MEAN, Report, gather_record
 from pipeline_lib.training.stack import Batch, ReplicaStack
 from pipeline_lib.training.update import Update
 
@@ -84,7 +84,7 @@ def train(
                 conditional = _conditional(stack, batch_size, full_moments)
             else:
                 conditional, mean = given
-                moments |= step_moments(MEAN, mean)
+                moments |= step_moments(CONDITIONAL_MEAN, mean)
             update.clip(gradients)
             if update.clipping is not None:
                 moments |= step_moments(CLIPPED, gradients)

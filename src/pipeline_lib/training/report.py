@@ -21,7 +21,7 @@ from pipeline_lib.training.replica_moments import Moments
 Floats = NDArray[np.float64]
 ByTensor = Mapping[str, Tensor]
 
-MEAN = "conditional_mean"
+CONDITIONAL_MEAN = "conditional_mean"
 """Stands for E[g_t | F_t] among the quantities of a report, where it is not the full gradient."""
 
 
@@ -46,13 +46,15 @@ def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> Gradie
         for key, moments in reports[0].moments.items()
     }
     # All tensors together: squared norms add up. Here, once a record, not at every step.
-    for quantity in (STOCHASTIC, CLIPPED, FULL, MEAN):
+    for quantity in (STOCHASTIC, CLIPPED, FULL, CONDITIONAL_MEAN):
         of_tensors = [part for (q, _), part in parts.items() if q == quantity]
         if len(of_tensors) > 1:
             total = {name: np.sum([m[name] for m in of_tensors], axis=0) for name in of_tensors[0]}
             parts[quantity, ALL] = total
     moments, finite = {}, np.ones(1, dtype=bool)
-    means = {key: parts.pop(key)["sq_deviations"] for key in list(parts) if key[0] == MEAN}
+    means = {
+        key: parts.pop(key)["sq_deviations"] for key in list(parts) if key[0] == CONDITIONAL_MEAN
+    }
     for key, part in parts.items():
         finite = finite & np.isfinite(part["sq_norms"])
         moments[key] = VectorMoments(

@@ -8,6 +8,7 @@ from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.artifacts.files import read_provenance
 from pipeline_lib.data.admissions import Feature
+from pipeline_lib.errors import ConfigError
 from pipeline_lib.sampling.names import IN_EPOCHS, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.cost import BlockCost, Speed
@@ -79,9 +80,10 @@ class LinearRegression(Model):
         from pipeline_lib.data.admissions import read_design
         from pipeline_lib.models.initial_weights import gaussian_weights
 
-        drawn = experiment.initial_weights
+        drawn, design = experiment.initial_weights, read_design(sources["data"], self.features)
         assert drawn.scale is not None
-        shape = (len(read_design(sources["data"], self.features).names),)
+        _refuse_sizes_above(len(design.target), experiment)
+        shape = (len(design.names),)
         return dict(gaussian_weights({"weights": shape}, drawn.scale, drawn.seed, init))
 
     def load(self, experiment: Experiment, sources: Mapping[str, Path]) -> TrainingData:
@@ -89,6 +91,7 @@ class LinearRegression(Model):
 
         origin = read_provenance(sources["data"])
         design = read_design(sources["data"], self.features)
+        _refuse_sizes_above(len(design.target), experiment)
         return TrainingData(design, origin["source"], origin["data_sha256"], origin["n_rows"])
 
     def train(
@@ -120,3 +123,13 @@ class LinearRegression(Model):
         # On the CPU the compiled kernel is far faster than torch, but it knows plain SGD alone.
         fused = device == "cpu" and experiment.is_plain
         return "numba cpu" if fused else f"torch {device}"
+
+
+def _refuse_sizes_above(rows: int, experiment: Experiment) -> None:
+    """ConfigError if no batch size can be drawn from the rows at hand; one is enough."""
+    smallest = min(experiment.batch_sizes)
+    if smallest > rows:
+        raise ConfigError(
+            f"config: experiments.{experiment.name}.batch_sizes: every size, from {smallest} "
+            f"on, is above the {rows} rows at hand; allowed: one of at most {rows}"
+        )

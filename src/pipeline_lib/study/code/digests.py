@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.artifacts.files import read_notes
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.study.code.search import Library
 
@@ -73,11 +74,8 @@ class Digests:
 
     def _read(self) -> dict[str, Any]:
         code = self._state_of_code()
-        try:
-            known = json.loads(self._kept.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = None
-        if isinstance(known, dict) and known.get("code") == code:
+        known = read_notes(self._kept)
+        if known.get("code") == code:
             return known
         return {"code": code, "digests": {}}
 

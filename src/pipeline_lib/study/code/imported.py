@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pipeline_lib
-from pipeline_lib.artifacts.files import write_text
+from pipeline_lib.artifacts.files import read_notes, write_text
 from pipeline_lib.imports import is_installed
 
 _SOURCE = Path(pipeline_lib.__file__).parents[1]
@@ -48,7 +48,7 @@ def imported_from(folders: Iterable[Path]) -> dict[str, str]:
 
 def record(path: Path, found: Mapping[str, str]) -> None:
     """Add what of ``found`` is new to the record at ``path``; what it has stays as it is."""
-    known = _read(path)
+    known = read_notes(path)
     if found.keys() - known.keys():
         write_text(path, json.dumps(dict(found) | known, indent=1, sort_keys=True) + "\n")
 
@@ -57,20 +57,12 @@ def edited(path: Path, folders: Iterable[Path]) -> dict[str, str]:
     """What of the record at ``path`` differs from its content now: its digest, or ``gone``."""
     folders = list(folders)
     now = {}
-    for name, digest in _read(path).items():
+    for name, digest in read_notes(path).items():
         places = [folder / name for folder in folders if (folder / name).is_file()]
         present = _digest(places[0]) if places else "gone"
         if present != digest:
             now[name] = present
     return now
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _digest(path: Path) -> str:
