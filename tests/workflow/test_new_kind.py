@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_workflow import copy_of
 
+from checkout import copy_of
 from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError
 from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.models import MODELS
@@ -50,7 +50,7 @@ def results(repository, folder) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=3600,  # so that nothing hangs; a busy machine may be slow
     )
     assert done.returncode == 0, done.stderr
     return folder / "results/quick"
