@@ -13,7 +13,11 @@ SNAKEMAKE := $(VENV)/bin/python -m snakemake
 # The report is named after its scale; another one: make report SCALE=smoke
 SCALE = $(shell sed -n 's/^scale: *\([a-z0-9_]*\).*/\1/p' config.yaml)
 
-.PHONY: help study report findings test test-cluster check schema calibrate bench gpu-check lock clean
+# A file of tests stays with one worker, which sets up what its tests share; slow files come first.
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile \
+  --no-loadscope-reorder
+
+.PHONY: help study report findings test test-fast test-cluster check schema calibrate bench gpu-check lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,7 +36,10 @@ findings: $(INSTALLED) ## write what the study of config.yaml's scale found into
 	$(VENV)/bin/python -m pipeline_lib.claims.findings results/$(SCALE)
 
 test: $(INSTALLED) ## run every test, side by side on all cores
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
+	$(PYTEST)
+
+test-fast: $(INSTALLED) ## the tests of the library alone: no workflow, browser or Slurm
+	$(PYTEST) -m "not slow"
 
 test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)
 	@set -e; trap 'exit 130' INT TERM; \

@@ -1,17 +1,53 @@
-"""Where the tests find the repository and raw data."""
+"""Where the tests find the repository, raw data and the smoke study, and which of them are slow."""
 
+import fcntl
 import os
 import signal
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from checkout import copy_of, snakemake
 
 # A shell ignores SIGINT in what it starts behind `&`, and children inherit that: tests that send
 # it would wait for nothing.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+# The workflow refuses an interpreter whose path has a space, as that of a checkout in "my folder".
+# A link to it has none.
+if " " in sys.executable:
+    links = tempfile.TemporaryDirectory(prefix="interpreter-")
+    (Path(links.name) / "venv").symlink_to(sys.prefix)
+    sys.executable = str(Path(links.name) / "venv/bin" / Path(sys.executable).name)
+
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
+CALLS = TESTS / "workflow/calls"
+# Tests in these folders run the workflow, a browser or a Slurm.
+SLOW_FOLDERS = {"browser", "cluster", "workflow"}
+
+# No test depends on how fast or how busy the machine is.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow folders, and put files with slow tests first.
+
+    With several workers a long file that came last would leave all but one of them idle.
+    """
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in SLOW_FOLDERS:
+            item.add_marker("slow")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +62,48 @@ def raw_data() -> list[Path]:
     named = os.environ.get("DATA_DIR")
     folders = [Path(named)] if named else [REPOSITORY.parent / "shared" / "data"]
     return [folder for folder in folders if folder.is_dir()]
+
+
+@pytest.fixture(scope="session")
+def data_dir(raw_data: list[Path]) -> str | None:
+    return str(raw_data[0]) if raw_data else None
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run of the tests share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def calls(shared: Path) -> Path:
+    """Where the jobs of the smoke study note the functions that they call."""
+    folder = shared / "calls"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_study(repository, shared, data_dir, calls) -> Path:
+    """A folder in which the smoke study has run from clean. It is read by all and changed by none.
+
+    The worker that asks first runs it; the other waits for it.
+    """
+    folder, done = shared / "study" / "checkout", shared / "smoke_is_done"
+    with (shared / "smoke.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.parent.mkdir(exist_ok=True)
+            _run_smoke(copy_of(repository, folder), calls, data_dir)
+            done.touch()
+    return folder
+
+
+def _run_smoke(folder: Path, calls: Path, data_dir: str | None) -> None:
+    inherited = os.environ.get("PYTHONPATH")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(CALLS), *filter(None, [inherited])]))
+        patch.setenv("CALLS_FOLDER", str(calls))
+        done = snakemake(folder, "--config", "scale=smoke", data=data_dir)
+    assert done.returncode == 0, done.stderr

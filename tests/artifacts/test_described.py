@@ -308,7 +308,7 @@ def test_how_a_table_was_made_is_printed(tmp_path, capsys):
         main([str(tmp_path / "gone.parquet")])
     assert capsys.readouterr().err.startswith("error: ")
     command = [sys.executable, "-m", "pipeline_lib.artifacts", path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.splitlines() == lines
 
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from study_checkout import SMOKE, TARGET, Checkout
@@ -15,14 +14,17 @@ from virtual_cluster import SETTINGS, VirtualCluster
 def virtual_cluster() -> VirtualCluster:
     """The cluster of start.sh; tests that need it are skipped elsewhere.
 
-    They kill nodes and the controller, so that a cluster of any other name is left alone.
+    They kill nodes and the controller, so that a cluster of any other name is left alone. They also
+    take turns: `make test` must not run them beside a `make test-cluster`.
     """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.skip("tests of a Slurm run one after the other; `make test-cluster` runs them")
     if shutil.which("slurmctld") is None:
         pytest.skip("slurmctld is not installed; tests/cluster/install.sh installs it")
     if os.getuid() != 0:
         pytest.skip("the test cluster needs root")
     shown = subprocess.run(
-        ["scontrol", "show", "config"], capture_output=True, text=True, check=False, timeout=60
+        ["scontrol", "show", "config"], capture_output=True, text=True, check=False, timeout=300
     ).stdout
     names = [line.split("=")[1].strip() for line in shown.splitlines() if "ClusterName" in line]
     if names != [SETTINGS["NAME"]]:
@@ -35,11 +37,6 @@ def cluster(virtual_cluster) -> Iterator[VirtualCluster]:
     virtual_cluster.repair()
     yield virtual_cluster
     virtual_cluster.repair()
-
-
-@pytest.fixture(scope="session")
-def data_dir(raw_data: list[Path]) -> str | None:
-    return str(raw_data[0]) if raw_data else None
 
 
 @pytest.fixture(scope="session")

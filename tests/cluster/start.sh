@@ -81,7 +81,8 @@ for node in $NODES; do
   install -d "$ROOT/spool/$name"
 done
 printf '%s' "$gres" >"$ROOT/gres.conf"
-# SlurmdTimeout, cred_expire and KillWait are short, so that faults are noticed in seconds.
+# SlurmdTimeout, cred_expire and KillWait are short, so that faults are noticed in seconds, and long
+# enough for daemons that share their processors with other tests.
 # Memory is polled, not walled in: a job above its request is killed at the next look.
 cat >"$ROOT/slurm.conf" <<CONF
 ClusterName=$NAME
@@ -90,7 +91,7 @@ SlurmctldPort=17817
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$ROOT/munge/socket,cred_expire=5
+AuthInfo=socket=$ROOT/munge/socket,cred_expire=15
 StateSaveLocation=$ROOT/controller
 SlurmdSpoolDir=$ROOT/spool/%n
 SlurmctldPidFile=$ROOT/slurmctld.pid
@@ -111,8 +112,8 @@ JobAcctGatherParams=OverMemoryKill
 $storage
 ReturnToService=2
 SlurmctldTimeout=10
-SlurmdTimeout=5
-KillWait=3
+SlurmdTimeout=15
+KillWait=10
 MinJobAge=600
 GresTypes=gpu
 ${nodes}PartitionName=batch Nodes=${all#,} Default=YES DefaultTime=5 MaxTime=UNLIMITED DefMemPerCPU=500
@@ -131,7 +132,7 @@ if [ -n "$accounting" ]; then
     --innodb-lock-wait-timeout=900 >"$ROOT/mariadbd.log" 2>&1 </dev/null &
   database=$!
   sql() { mariadb --no-defaults --socket="$ROOT/mysql/socket" --execute "$1" 2>/dev/null; }
-  for _ in $(seq 100); do sql "select 1" >/dev/null && break || sleep 0.1; done
+  for _ in $(seq 600); do sql "select 1" >/dev/null && break || sleep 0.1; done
   sql "create database accounting;
     create user slurm@127.0.0.1 identified by '$password';
     grant all on accounting.* to slurm@127.0.0.1" || fail "no MariaDB answers; its log is shown below"
@@ -155,15 +156,15 @@ StorageLoc=accounting
 CONF
   )
   slurmdbd
-  for _ in $(seq 50); do timeout 5 sacctmgr -n list cluster >/dev/null 2>&1 && break || sleep 0.1; done
+  for _ in $(seq 600); do timeout 5 sacctmgr -n list cluster >/dev/null 2>&1 && break || sleep 0.1; done
   # Before slurmctld starts: it looks its cluster up once.
-  timeout 10 sacctmgr --immediate --quiet add cluster "$NAME" >/dev/null
-  timeout 10 sacctmgr --immediate --quiet add account "$ACCOUNT" >/dev/null
-  timeout 10 sacctmgr --immediate --quiet add user root account="$ACCOUNT" >/dev/null
+  timeout 60 sacctmgr --immediate --quiet add cluster "$NAME" >/dev/null
+  timeout 60 sacctmgr --immediate --quiet add account "$ACCOUNT" >/dev/null
+  timeout 60 sacctmgr --immediate --quiet add user root account="$ACCOUNT" >/dev/null
 fi
 slurmctld
 for node in $NODES; do slurmd -N "${node%%:*}"; done
-for _ in $(seq 100); do
+for _ in $(seq 600); do
   if [ "$(sinfo -h -N -p batch -o %T 2>/dev/null | grep -c '^idle$')" = "$(wc -w <<<"$NODES")" ]; then
     sinfo -N -o '%N %P %T %c %m %G'
     exit 0
@@ -171,4 +172,4 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 sinfo -N || true
-fail "not every node is idle after 10 s; the ends of the logs follow"
+fail "not every node is idle after a minute; the ends of the logs follow"

@@ -33,11 +33,12 @@ def start_and_wait_for_training(
     return process, job
 
 
-def listening_block() -> psutil.Process | None:
-    """The process of a training block that catches signals: it does so while it trains."""
+def listening_block(checkout: Checkout) -> psutil.Process | None:
+    """The process of its training block that catches signals: it does so while it trains."""
     for process in psutil.process_iter(["cmdline"]):
         # A copy of the rule's script, as .snakemake/scripts/tmp1234.train_block.py.
-        if not (process.info["cmdline"] or [""])[-1].endswith(".train_block.py"):
+        script = (process.info["cmdline"] or [""])[-1]
+        if not (script.startswith(f"{checkout.folder}/") and script.endswith(".train_block.py")):
             continue
         with suppress(FileNotFoundError, ProcessLookupError):
             status = Path(f"/proc/{process.pid}/status").read_text()
@@ -65,8 +66,10 @@ def test_a_cancelled_job_is_submitted_again_and_goes_on(cluster, checkout, undis
     # No state is saved but when the signal comes.
     checkout.save_states_every(3600)
     process = checkout.start(TARGET, options=SLURM)
-    wait_until(lambda: listening_block() is not None, 300, "the first block listens to signals")
-    block = listening_block()
+    wait_until(
+        lambda: listening_block(checkout) is not None, 300, "the first block listens to signals"
+    )
+    block = listening_block(checkout)
     assert block is not None
     begun = block.cpu_times().user
     wait_until(lambda: block.cpu_times().user > begun + 0.5, 300, "it trains")

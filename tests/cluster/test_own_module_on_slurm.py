@@ -29,7 +29,7 @@ def run(checkout: Path, folder: Path, *options: str) -> dict[str, object]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=3600,  # so that nothing hangs; a busy machine may be slow
     )
     assert done.returncode == 0, done.stderr
     return Checkout(folder, None).artefacts()

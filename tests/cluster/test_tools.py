@@ -15,9 +15,7 @@ LEFTOVERS = Path(__file__).parent / "leftovers.sh"
 
 
 def leftovers(folder: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(LEFTOVERS), folder], capture_output=True, text=True, check=False, timeout=60
-    )
+    return subprocess.run([str(LEFTOVERS), folder], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -31,17 +29,17 @@ def folder(tmp_path) -> str:
 @pytest.fixture(params=["command line", "environment", "open file"])
 def daemon(request, folder) -> Iterator[subprocess.Popen[bytes]]:
     """A process that carries the folder in one of three ways."""
-    line, environment = ["sleep", "60"], dict(os.environ)
+    line, environment = ["sleep", "3600"], dict(os.environ)
     if request.param == "command line":
-        line = ["sh", "-c", "sleep 60; true", f"{folder}/slurm.conf"]
+        line = ["sh", "-c", "sleep 3600; true", f"{folder}/slurm.conf"]
     elif request.param == "environment":
         environment["SLURM_CONF"] = f"{folder}/slurm.conf"
     else:
-        line = ["sh", "-c", "exec sleep 60 >daemon.log"]
+        line = ["sh", "-c", "exec sleep 3600 >daemon.log"]
         environment.pop("PWD", None)  # so that the folder is in no variable
     with subprocess.Popen(line, env=environment, cwd=folder) as process:
         if request.param == "open file":
-            wait_until(Path(folder, "daemon.log").exists, 10, "the file is open")
+            wait_until(Path(folder, "daemon.log").exists, 300, "the file is open")
         yield process
         for child in psutil.Process(process.pid).children():
             kill(child)
@@ -56,7 +54,7 @@ def test_a_process_of_the_cluster_is_named(daemon, folder):
 
 def test_processes_of_others_are_not_named(folder):
     """Whatever their name: another Slurm or another database is none of the cluster's."""
-    with subprocess.Popen(["sh", "-c", "sleep 60; true", "slurmctld", "mariadbd"]) as process:
+    with subprocess.Popen(["sh", "-c", "sleep 3600; true", "slurmctld", "mariadbd"]) as process:
         found = leftovers(folder)
         for child in psutil.Process(process.pid).children():
             kill(child)

@@ -36,7 +36,7 @@ def output_of(*command: str) -> str:
     # Named for daemons that are started so: leftovers.sh finds them by the folder.
     environment = os.environ | {"SLURM_CONF": str(ROOT / "slurm.conf")}
     return subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=60, env=environment
+        command, capture_output=True, text=True, check=True, timeout=300, env=environment
     ).stdout
 
 
@@ -115,7 +115,7 @@ class VirtualCluster:
         saved = ROOT / "controller/job_state"
         wait_until(
             lambda: saved.exists() and saved.stat().st_mtime > started + 1,
-            60,
+            300,
             "the controller saves its state",
         )
         kill(self._daemon("slurmctld"))
@@ -137,7 +137,7 @@ class VirtualCluster:
                 output_of("slurmd", "-N", node)
         output_of("scancel", "--quiet", "--user", str(os.getuid()))
         # A step whose end the controller missed reports it again after a minute.
-        wait_until(lambda: self._node_states() == {"idle"}, 180, "every node idle")
+        wait_until(lambda: self._node_states() == {"idle"}, 600, "every node idle")
         for process in psutil.process_iter(["environ"]):
             # Slurm tracks processes by their parents here; a Snakemake may outlive its step.
             if (process.info["environ"] or {}).get("SLURM_CLUSTER_NAME") == SETTINGS["NAME"]:

@@ -199,9 +199,9 @@ def test_impossible_parameters_are_refused(
 
 def test_ten_thousand_images_take_seconds() -> None:
     images = np.zeros((10_000, 28, 28), np.uint8)
-    start = time.perf_counter()
+    start = time.process_time()  # not that of other processes
     distort(images, ALPHA, SIGMA, rng())
-    elapsed = time.perf_counter() - start
+    elapsed = time.process_time() - start
     print(f"10,000 images distorted in {elapsed:.2f} s")
     assert elapsed < 10
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -46,6 +47,7 @@ def test_means_and_errors_of_an_epoch_are_those_of_the_runs(tmp_path) -> None:
     assert_array_equal(table["dof"], 49)
 
 
+@pytest.mark.slow
 def test_intervals_hold_whether_steps_move_together_or_not() -> None:
     """At least nearly as often as is said, with few runs: steps alike, related, and independent."""
     rng = np.random.default_rng(6)
@@ -65,6 +67,7 @@ def test_two_runs_have_a_mean_without_an_error() -> None:
     assert table[["std_error", "ci_low", "ci_high"]].isna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_error_bounds_that_of_independent_and_correlated_steps() -> None:
     rng = np.random.default_rng(4)
     for share, margin in ((0.0, 1.2), (0.7, 1.0)):

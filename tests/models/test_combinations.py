@@ -167,6 +167,7 @@ def trained(kind: str, one: Combination, schedule: tuple[tuple[str, Any], ...] =
     return experiment.model.train(block, weights, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "one"), CASES, ids=["-".join(map(str, (k, *c))) for k, c in CASES]
 )

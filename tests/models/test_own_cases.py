@@ -266,6 +266,7 @@ def test_step_0_of_a_recurrent_network_has_its_closed_form(kind: str) -> None:
     assert abs(first["contribution_mean"] - closed) < 4 * error < 0.5 * closed
 
 
+@pytest.mark.slow
 def test_step_0_of_resnet_18_with_frozen_norms_has_its_closed_form(monkeypatch) -> None:
     """The same; with the statistics of mini-batches, which couple examples, there is none."""
     pytest.importorskip("sklearn")

@@ -455,6 +455,7 @@ print(hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_threads_that_blas_would_take_change_no_value() -> None:
     """In a fresh process: here some import has long loaded every BLAS."""
     source = Path(pipeline_lib.__file__).parents[1]

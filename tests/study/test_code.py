@@ -364,6 +364,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_modules_are_those_that_python_imports():
     """But for the imports within functions, which Python has not met before they are called."""
     command = [sys.executable, "-c", IMPORT_ALL, *map(str, SCRIPTS)]

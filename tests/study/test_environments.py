@@ -35,7 +35,7 @@ def test_conda_gets_the_pins_of_the_lock_file(envs, lock, environment, more_than
 def test_the_files_are_as_make_lock_writes_them(envs, tmp_path):
     for name in ("pin_conda.py", "requirements.lock", "light.lock"):
         (tmp_path / name).write_text((envs / name).read_text())
-    subprocess.run([sys.executable, str(tmp_path / "pin_conda.py")], check=True, timeout=60)
+    subprocess.run([sys.executable, str(tmp_path / "pin_conda.py")], check=True)
     for name in ("pipeline.yaml", "light.yaml"):
         assert (tmp_path / name).read_text() == (envs / name).read_text()
 
@@ -80,4 +80,4 @@ def test_scripts_of_light_rules_start_without_pytorch(repository):
     assert heavy == {"train_block.py", "draw_weights.py", "check_own_code.py"}
     scripts = [repository / "workflow/scripts" / name for name in sorted(light)]
     assert len(scripts) > 20
-    subprocess.run([sys.executable, "-c", START, *scripts], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", START, *scripts], check=True)

@@ -221,6 +221,7 @@ def test_bounds_are_those_of_the_schema(raw, path, value, is_allowed):
     assert is_valid(raw) is is_loaded(raw) is is_allowed
 
 
+@pytest.mark.slow
 def test_an_own_scale_in_a_file_of_ones_own_is_planned(repository, tmp_path):
     mine = {"scales": {"mine": {"admission": {"runs": 12, "runs_per_block": 4}}}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))

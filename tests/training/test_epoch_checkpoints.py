@@ -4,12 +4,13 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
@@ -43,6 +44,7 @@ RECORDED = (2, 3, 12, 30)
 EVALUATED = {"training": [EPOCHS], "validation": [2, 5]}
 ORDERS = seed_sequence(1, "orders")
 TABLES = ("statistics", "divergence", "metrics", "noise")
+MOST = 12  # steps between two kills, and few more
 MADE_OF = {"code": "abc"}
 
 
@@ -201,18 +203,32 @@ class Watching(Checkpoint):
 
 
 class Slow(Checkpoint):
-    """Leaves time to be killed in."""
+    """Leaves time to be killed in, and waits for it once ``MOST`` steps more are saved."""
+
+    waits = True
+
+    def load(self) -> dict[str, Any] | None:
+        state = super().load()
+        self.enough = steps_done(state) + MOST
+        return state
 
     def save_if_due(self, state: Callable[[], State]) -> bool:
         time.sleep(0.005)
         return super().save_if_due(state)
 
+    def save(self, state: State) -> bool:
+        is_saved = super().save(state)
+        if self.waits and steps_done(state) >= self.enough:
+            threading.Event().wait()
+        return is_saved
 
-def train(kind: str, folder: Path) -> None:
+
+def train(kind: str, folder: Path, is_last: bool) -> None:
     """What a child process does: the block, with many saves, and its tables."""
     torch.set_num_threads(1)
     # Between saves there are some steps, which a killed process makes again.
     with Slow(folder / "state.zip", MADE_OF, every_s=0.01) as state:
+        state.waits = not is_last
         result = BLOCKS[kind](state)
         for name in TABLES:
             getattr(result, name).to_pickle(folder / name)
@@ -232,9 +248,9 @@ def test_a_killed_process_goes_on_bit_for_bit(
     )
     done = [0]
     for _ in range(4):
-        child = children.Process(target=train, args=(kind, tmp_path))
+        child = children.Process(target=train, args=(kind, tmp_path, False))
         child.start()
-        enough = done[-1] + rng.randint(1, 12)
+        enough = done[-1] + rng.randint(1, MOST)
         while child.is_alive() and steps_done(Watching(path, MADE_OF).load()) < enough:
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.03))
@@ -243,7 +259,7 @@ def test_a_killed_process_goes_on_bit_for_bit(
         assert child.exitcode == -signal.SIGKILL
         done.append(steps_done(Checkpoint(path, MADE_OF).load()))
     assert done == sorted(set(done)), "every process goes on where the one before was"
-    child = children.Process(target=train, args=(kind, tmp_path))
+    child = children.Process(target=train, args=(kind, tmp_path, True))
     child.start()
     child.join()
     assert child.exitcode == 0

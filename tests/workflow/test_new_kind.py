@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_workflow import copy_of
 
+from checkout import copy_of
 from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError
 from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.models import MODELS

@@ -10,6 +10,7 @@ from test_own_messages import MINE, PARTS
 from checkout import NOTHING, copy_of, jobs, snakemake
 
 N = 16  # training examples
+TARGET = "results/quick/verdicts/mine.md"
 # The name of what is imported is known only when the code runs.
 SCALED = PARTS.replace("return nn.Linear(3, 1)", "return scaled(nn.Linear(3, 1))") + (
     """
@@ -39,20 +40,27 @@ def configured(batch_sizes: list[int], **model: object) -> str:
 class Folder:
     """A user's folder, and beside it the checkout."""
 
-    def __init__(self, repository: Path, root: Path) -> None:
-        self.checkout, self.mine = copy_of(repository, root / "checkout"), root / "mine"
+    def __init__(self, root: Path) -> None:
+        self.root, self.checkout, self.mine = root, root / "checkout", root / "mine"
+
+    def fill(self, repository: Path) -> None:
+        copy_of(repository, self.checkout)
         self.mine.mkdir()
         self.write("parts.py", "import torch\n" + SCALED)
         self.write("my_factor.py", "FACTOR = 2.0\n")
         self.write("table.csv", "1,2\n")
         self.write("mine.yaml", configured([4]))
 
+    def copied(self, root: Path) -> "Folder":
+        return Folder(Path(shutil.copytree(self.root, root, symlinks=True)))
+
     def write(self, name: str, text: str) -> None:
         (self.mine / name).write_text(text)
 
     def run(self, *arguments: str):
         snakefile = ("--snakefile", str(self.checkout / "Snakefile"))
-        return snakemake(self.mine, *snakefile, "--configfile", "mine.yaml", *arguments)
+        options = (*snakefile, "--configfile", "mine.yaml", *arguments)
+        return snakemake(self.mine, *options, "--", TARGET)
 
     def planned(self) -> dict[str, int]:
         """What a dry run lists, without the jobs that are always among it."""
@@ -70,23 +78,20 @@ class Folder:
 
 @pytest.fixture(scope="module")
 def ready(repository, tmp_path_factory) -> Folder:
-    """A folder in which everything has run."""
-    folder = Folder(repository, tmp_path_factory.mktemp("edits"))
+    """A folder in which everything has run; nothing is to be done in a copy of it."""
+    folder = Folder(tmp_path_factory.mktemp("edits"))
+    folder.fill(repository)
     done = folder.run()
     assert done.returncode == 0, done.stderr
+    copy = folder.copied(tmp_path_factory.mktemp("copies") / "copy")
+    assert copy.planned() == {}
     return folder
 
 
 @pytest.fixture
-def folder(ready):
-    """The same folder; its files are put back after the test, and everything runs again."""
-    kept = {path: path.read_text() for path in ready.mine.iterdir() if path.is_file()}
-    assert ready.planned() == {}
-    yield ready
-    for path, text in kept.items():
-        path.write_text(text)
-    done = ready.run()
-    assert done.returncode == 0, done.stderr
+def folder(ready, tmp_path) -> Folder:
+    """A copy for one test."""
+    return ready.copied(tmp_path / "copy")
 
 
 def last_line(done) -> str:

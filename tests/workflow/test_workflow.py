@@ -230,8 +230,9 @@ def older_mirror(raw_data, tmp_path) -> Path:
 
 
 def small_sweep(folder: Path, **changes: object) -> tuple[str, ...]:
-    """Arguments for a sweep of few runs."""
-    sweep = {"runs": 40, "runs_per_block": 40}
+    """Arguments for a sweep of few runs and sizes."""
+    sweep = {"batch_sizes": [4, 40, 400, 480], "polynomial": {"degree": 1, "steps": [1, 3]}}
+    sweep |= {"runs": 40, "runs_per_block": 40, "iterations": 4}
     values = {**changes, "scales": {"smoke": {"admission_sweep": sweep}}}
     (folder / "mine.yaml").write_text(json.dumps(values))
     return ("--configfile", "mine.yaml", "--config", "scale=smoke")
