@@ -242,8 +242,11 @@ def test_sizes_above_an_older_copy_are_left_out_and_a_supplied_file_is_noticed(
     fresh, older_mirror, data_dir
 ):
     arguments = small_sweep(fresh)
-    done = snakemake(fresh, "fig1b", *arguments, data=str(older_mirror))
+    noise_scale = "results/smoke/figures/admission_sweep_noise_scale.svg"
+    done = snakemake(fresh, "fig1b", noise_scale, *arguments, data=str(older_mirror))
     assert done.returncode == 0, done.stderr
+    noise = read_table(fresh / "results/smoke/noise/admission_sweep.parquet", "noise_scale")
+    assert sorted(noise["b"].unique()) == [4, 40, 400]
     table = read_table(fresh / "results/smoke/variance/admission_sweep.parquet", "variance")
     assert table["b"].max() == 400
     assert (table.loc[table["b"] == 400, "variance"] == 0).all()

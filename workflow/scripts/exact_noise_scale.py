@@ -13,6 +13,8 @@ from pipeline_lib.theory.tables import exact_noise_scale_table
 
 with job_log(snakemake.log[0]):
     design = read_design(Path(snakemake.input.data), snakemake.params.features)
+    # Blocks of larger sizes hold no estimate either.
+    sizes = [b for b in snakemake.params.batch_sizes if b <= len(design.target)]
     tables = []
     for init, path in enumerate(snakemake.input.weights):
         moments = exact_moments(
@@ -20,7 +22,7 @@ with job_log(snakemake.log[0]):
             design.target,
             read_weights(Path(path))["weights"],
             snakemake.params.learning_rates,
-            snakemake.params.batch_sizes,
+            sizes,
             snakemake.params.sampling,
         )
         tables.append(exact_noise_scale_table(moments, init))
