@@ -97,7 +97,7 @@ def test_variance_does_not_cancel_for_a_large_offset():
 
 
 def exact_fractions(x, y, w0, rate, b, steps):
-    """tr of the covariances of g_t and of the full gradient, in rational arithmetic.
+    """tr of the covariances of g_t and of ∇L(w_t), and E L(w_t), in rational arithmetic.
 
     Second moments of (w, 1) close: with z_i = (x_i, −y_i) a sample's gradient is x_i (z_i·(w, 1)).
     """
@@ -115,10 +115,31 @@ def exact_fractions(x, y, w0, rate, b, steps):
         gradient = to_gradient @ mean
         stochastic = np.trace(noise + full) - gradient @ gradient
         variance = np.trace(full) - gradient @ gradient
+        loss = np.trace(z @ second @ z.T) / (2 * n)
         advance = np.eye(p + 1, dtype=int) * Fraction(1) - update @ to_gradient
         mean = advance @ mean
         second = advance @ second @ advance.T + update @ noise @ update.T
-    return float(stochastic), float(variance)
+    return [float(value) for value in (stochastic, variance, loss)]
+
+
+def test_features_of_very_different_scale():
+    # Second moments from 1 to 1.6e13: the eigenvectors of H are known to its largest entry alone.
+    years = np.array([1961, 1974, 1983, 1990, 1999, 2007, 2015, 2020])
+    x = np.vectorize(Fraction)(np.column_stack([years**0, years, years**2]))
+    y, w0 = np.array([0, 1, 1, 0, 1, 0, 1, 1]), np.array([Fraction(1)] * 3)
+    rate, steps = Fraction(1, 2**44), 30
+    moments = exact_moments(x.astype(float), y, [1, 1, 1], [float(rate)] * steps, [2])
+    truth = exact_fractions(x, y + Fraction(0), w0, rate, 2, steps)
+    found = moments.stochastic_gradient, moments.full_gradient, moments.expected_loss
+    for name, values, exact in zip(("stochastic", "full", "loss"), found, truth, strict=True):
+        np.testing.assert_allclose(values[-1, 0], exact, 1e-12, err_msg=name)
+
+
+def test_directions_without_error_stay_without_error_where_others_diverge():
+    x, rates = np.array([[3, 0], [-3, 0], [0, 0.1], [0, -0.1]]), np.ones(2000)
+    moments = exact_moments(x, [3, -3, 1, 0], [1, 0], rates, [1, 4])
+    assert np.isfinite(moments.expected_loss).all()
+    assert not exact_moments([[1], [2], [3]], [0, 0, 0], [0], 10 * rates, [1]).expected_loss.any()
 
 
 @pytest.mark.parametrize("noise", [0, 1])
@@ -130,7 +151,7 @@ def test_late_steps_keep_their_digits(noise):
     y = x @ np.array([Fraction(2), Fraction(-1)]) + noise * np.array([1, 0, -1, 2, 0])
     w0, rate, steps = np.array([Fraction(1), Fraction(3)]), Fraction(1, 16), 60
     moments = exact_moments(integers, y.astype(float), [1, 3], [1 / 16] * steps, [2])
-    stochastic, full = exact_fractions(x, y, w0, rate, 2, steps)
+    stochastic, full, _ = exact_fractions(x, y, w0, rate, 2, steps)
     if not noise:
         assert stochastic < 2e-11 * moments.stochastic_gradient[0, 0]
     np.testing.assert_allclose(moments.stochastic_gradient[-1, 0], stochastic, 1e-10)

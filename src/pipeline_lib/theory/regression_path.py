@@ -1,8 +1,7 @@
 """Linear regression: the path of the mean weights, and the gradient noise on it.
 
-Neither depends on the batch size, so all steps are computed at once. Notation as in
-`linear_regression`; coordinates are the eigenvectors of H, in which gradient descent shrinks every
-entry of the gradient by itself: ∇L(m_{t+1}) = (1 − alpha_t h) ∇L(m_t).
+Neither depends on the batch size, so they are computed once for all sizes. Notation as in
+`linear_regression`.
 """
 
 from dataclasses import dataclass
@@ -60,36 +59,34 @@ def noise_map(x: Array, z: Array) -> Array:
 
 
 def mean_path(x: Array, y: Array, start: Array, rates: Array) -> MeanPath:
-    """Follow the mean weights from ``start``, with x in the eigenvectors of H.
+    """Follow the mean weights from ``start`` by gradient descent.
 
-    Everything is taken about the weights w* of the least loss, where residuals are smallest: with
+    Everything is taken about weights w* of the least loss, where residuals are smallest: with
     e = m − w* and r_i = w*·x_i − y_i, a sample's gradient is x_i (x_i·e + r_i), so that the noise
     is the `noise_map` of the vector (e, 1) and as accurate near w* as far from it.
 
     Args:
-        x: (n, p) samples whose second-moment matrix H is diagonal.
+        x: (n, p) samples.
         y: (n,) targets.
         start: (p,) w_0.
-        rates: (T,) learning rates, T >= 1.
+        rates: (T,) learning rates.
     """
     n, p = x.shape
-    curvature = np.mean(x**2, axis=0)
-    # Along directions without curvature the loss is flat: any point serves.
-    curved = curvature > max(n, p) * np.finfo(float).eps * curvature.max()
-    least = np.divide(x.T @ y / n, curvature, out=np.zeros(p), where=curved)
+    least = np.linalg.lstsq(x, y)[0]
     residual = x @ least - y
-    at_least = x.T @ residual / n
+    at_least = x.T @ residual / n  # 0 but for rounding
+    curvature = x.T @ x / n
 
-    before = np.concatenate([[0.0], rates[:-1]])[:, None]  # the rate of the update that led here
-    shrunk = np.cumprod(1 - before * curvature, axis=0)
-    gradient = shrunk * (x.T @ (x @ start - y) / n)
-    moved = np.cumsum(before * np.vstack([np.zeros((1, p)), gradient[:-1]]), axis=0)
-    error = np.where(curved, shrunk * (start - least), start - least - moved)
+    errors, gradients = np.empty((2, len(rates), p))
+    error = start - least
+    for t, rate in enumerate(rates):
+        gradient = curvature @ error + at_least
+        errors[t], gradients[t] = error, gradient
+        error = error - rate * gradient
 
-    loss = np.mean(residual**2) / 2 + error @ at_least + error**2 @ curvature / 2
-    ones = np.ones((len(rates), 1))
-    vector = np.concatenate([error, ones], axis=1)
+    above = np.sum(errors * (gradients + at_least), axis=1) / 2
+    vector = np.concatenate([errors, np.ones((len(rates), 1))], axis=1)
     row, col = triangle(p + 1)
     products = vector[:, row] * vector[:, col]
     noise = products @ noise_map(x, np.column_stack([x, residual])).T
-    return MeanPath(gradient, loss, noise)
+    return MeanPath(gradients, np.mean(residual**2) / 2 + above, noise)
