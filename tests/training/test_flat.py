@@ -106,6 +106,13 @@ def test_moments_are_those_of_separate_tensors(
         assert {key[1] for key in found} == {ALL}
 
 
+def test_sums_of_16_bits_are_taken_in_64() -> None:
+    # The sum of 64 squares of 33 is beyond the largest number of float16.
+    like = torch.full((R, BLOCK), 33.0, dtype=torch.float16)
+    moments = all_moments("stochastic_gradient", in_buffer({"w": like}), per_tensor=True)
+    assert moments["stochastic_gradient", ALL]["sq_norms"].tolist() == [BLOCK * 33.0**2] * R
+
+
 def test_what_is_not_finite_is_seen_in_its_replica_alone(way: str) -> None:
     buffer = in_buffer(draws(0))
     buffer.flat[:, ~buffer.layout.is_used] = (

@@ -148,6 +148,15 @@ def test_replicas_do_not_mix() -> None:
         assert not spoilt["matrix"][1].isfinite().all()
 
 
+@OPTIMIZER
+def test_gradients_are_those_of_the_same_name(given: dict[str, Any]) -> None:
+    weights = {name: torch.zeros(R, 3) for name in ("a", "b")}
+    update = Update(weights, made(given))
+    update.step({"b": torch.ones(R, 3), "a": torch.zeros(R, 3)}, 0.1)
+    assert not weights["a"].any()
+    assert weights["b"].all()
+
+
 def test_parameters_that_could_not_be_updated_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'w'.*not contiguous"):
         Update({"w": torch.zeros(2, 3, 4).mT})

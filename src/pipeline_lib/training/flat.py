@@ -64,7 +64,8 @@ class FlatTensors(dict[str, Tensor]):
             )
         }
         super().__init__(views)
-        self._gaps = [like.new_zeros(n_replicas, gap) for gap in layout.gaps]
+        zero = like.new_zeros(n_replicas, 1)
+        self._gaps = [zero.expand(-1, gap) for gap in layout.gaps]
 
     @classmethod
     def repeated(cls, tensors: Mapping[str, Tensor], n_replicas: int) -> Self:

@@ -107,7 +107,7 @@ def _moments_by_blocks(gradients: FlatTensors) -> dict[str, dict[str, Tensor]]:
 
 def _block_sums(columns: Tensor) -> Tensor:
     """Sums (K, n / `BLOCK`), float64, of each block of columns (K, n)."""
-    return columns.reshape(len(columns), -1, BLOCK).sum(dim=2).double()
+    return columns.reshape(len(columns), -1, BLOCK).sum(dim=2, dtype=torch.float64)
 
 
 def _parts(tensor: Tensor) -> Iterator[Tensor]:

@@ -43,6 +43,7 @@ class Update:
             raise ValueError(f"parameters {strided} are not contiguous")
         self.clipping = clipping
         self._is_fused = optimizer.fused
+        self._names = list(parameters)
         self._parameters = self._pieces(parameters)
         self._optimizer: torch.optim.Optimizer | None = None
         if optimizer != PLAIN_SGD:
@@ -108,7 +109,7 @@ class Update:
         Where pieces are cut does not matter to updates of single elements.
         """
         if not isinstance(tensors, FlatTensors):
-            return list(tensors.values())
+            return [tensors[name] for name in self._names]
         most = _MOST_AT_ONCE if self._is_fused else NUMBERS_AT_ONCE
         return list(torch.split(tensors.flat.view(-1), most))
 
