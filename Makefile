@@ -32,7 +32,7 @@ report: $(INSTALLED) ## all figures, captions and claims as results/SCALE/report
 	    --report-stylesheet workflow/report/report.css || exit 1; \
 	done
 
-findings: $(INSTALLED) ## write what the study of config.yaml's scale found into README.md
+findings: $(INSTALLED) ## write what the study of scale quick found into README.md
 	$(VENV)/bin/python -m pipeline_lib.claims.findings results/$(SCALE)
 
 test: $(INSTALLED) ## run every test, side by side on all cores
