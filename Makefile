@@ -44,10 +44,10 @@ test-fast: $(INSTALLED) ## the tests of the library alone: no workflow, browser 
 test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)
 	@set -e; trap 'exit 130' INT TERM; \
 	  tests/cluster/start.sh; trap tests/cluster/stop.sh EXIT; \
-	  $(VENV)/bin/python -m pytest tests/cluster; \
+	  TEST_CLUSTER_STARTED=1 $(VENV)/bin/python -m pytest tests/cluster; \
 	  tests/cluster/stop.sh; trap - EXIT; \
 	  tests/cluster/start.sh --accounting; trap tests/cluster/stop.sh EXIT; \
-	  $(VENV)/bin/python -m pytest tests/cluster/test_accounting.py
+	  TEST_CLUSTER_STARTED=accounting $(VENV)/bin/python -m pytest tests/cluster/test_accounting.py
 
 check: $(INSTALLED) ## linters, formatters and types
 	$(VENV)/bin/ruff check .
