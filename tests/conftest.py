@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from checkout import copy_of, snakemake
 from once import once
+from pipeline_lib.study import rates
 
 # A shell ignores SIGINT in what it starts behind `&`, and children inherit that: tests that send
 # it would wait for nothing.
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def no_measured_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates are the assumed ones, whatever was measured in the folder of the tests."""
+    monkeypatch.setattr(rates, "RATES", TESTS / "no_such_rates.json")
 
 
 @pytest.fixture(scope="session")
