@@ -32,7 +32,7 @@ report: $(INSTALLED) ## all figures, captions and claims as results/SCALE/report
 	    --report-stylesheet workflow/report/report.css || exit 1; \
 	done
 
-findings: $(INSTALLED) ## write what the study of config.yaml's scale found into README.md
+findings: $(INSTALLED) ## write what the study of scale quick found into README.md
 	$(VENV)/bin/python -m pipeline_lib.claims.findings results/$(SCALE)
 
 test: $(INSTALLED) ## run every test, side by side on all cores
@@ -44,10 +44,10 @@ test-fast: $(INSTALLED) ## the tests of the library alone: no workflow, browser 
 test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)
 	@set -e; trap 'exit 130' INT TERM; \
 	  tests/cluster/start.sh; trap tests/cluster/stop.sh EXIT; \
-	  $(VENV)/bin/python -m pytest tests/cluster; \
+	  TEST_CLUSTER_STARTED=1 $(VENV)/bin/python -m pytest tests/cluster; \
 	  tests/cluster/stop.sh; trap - EXIT; \
 	  tests/cluster/start.sh --accounting; trap tests/cluster/stop.sh EXIT; \
-	  $(VENV)/bin/python -m pytest tests/cluster/test_accounting.py
+	  TEST_CLUSTER_STARTED=accounting $(VENV)/bin/python -m pytest tests/cluster/test_accounting.py
 
 check: $(INSTALLED) ## linters, formatters and types
 	$(VENV)/bin/ruff check .

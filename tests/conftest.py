@@ -1,6 +1,5 @@
 """Where the tests find the repository, raw data and the smoke study, and which of them are slow."""
 
-import fcntl
 import os
 import signal
 import sys
@@ -11,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from checkout import copy_of, snakemake
+from once import once
+from pipeline_lib.study import rates
 
 # A shell ignores SIGINT in what it starts behind `&`, and children inherit that: tests that send
 # it would wait for nothing.
@@ -43,11 +44,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     With several workers a long file that came last would leave all but one of them idle.
     """
-    for item in items:
-        if item.path.relative_to(TESTS).parts[0] in SLOW_FOLDERS:
+    slow_folders = [TESTS / name for name in SLOW_FOLDERS]
+    for item in items:  # which may lie outside of tests/
+        if any(item.path.is_relative_to(folder) for folder in slow_folders):
             item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def no_measured_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates are the assumed ones, whatever was measured in the folder of the tests."""
+    monkeypatch.setattr(rates, "RATES", TESTS / "no_such_rates.json")
 
 
 @pytest.fixture(scope="session")
@@ -90,13 +98,13 @@ def smoke_study(repository, shared, data_dir, calls) -> Path:
 
     The worker that asks first runs it; the other waits for it.
     """
-    folder, done = shared / "study" / "checkout", shared / "smoke_is_done"
-    with (shared / "smoke.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            folder.parent.mkdir(exist_ok=True)
-            _run_smoke(copy_of(repository, folder), calls, data_dir)
-            done.touch()
+    folder = shared / "study" / "checkout"
+
+    def run() -> None:
+        folder.parent.mkdir(exist_ok=True)
+        _run_smoke(copy_of(repository, folder), calls, data_dir)
+
+    once(shared, "smoke", run)
     return folder
 
 

@@ -10,6 +10,7 @@ import gpu_check
 import pytest
 from gpu_correctness import Skipped, needs_gpu
 
+from pipeline_lib.study import rates
 from pipeline_lib.study.cost import GPU, Speed
 from pipeline_lib.study.rates import gpu_speed
 
@@ -105,6 +106,7 @@ def test_what_a_gpu_was_measured_to_do_is_left_for_the_plan(
 ) -> None:
     speed = Speed(3e13, 1e-3, "group")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rates, "RATES", gpu_check.RATES)
     monkeypatch.setattr(gpu_check, "report", lambda device, blocks: ("", {"perceptron": [speed]}))
     monkeypatch.setattr(gpu_check, "device_name", lambda device: "a card")
     monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--device", "cuda", "--parts", "B"])
@@ -114,3 +116,7 @@ def test_what_a_gpu_was_measured_to_do_is_left_for_the_plan(
     monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--device", "cpu", "--parts", "B"])
     assert gpu_check.main() == 0
     assert not (tmp_path / "gpu_rates.json").exists()  # a rehearsal says nothing of GPUs
+    monkeypatch.setattr(gpu_check, "checks", [wrong])
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--device", "cuda", "--parts", "AB"])
+    assert gpu_check.main() == 1
+    assert not (tmp_path / "gpu_rates.json").exists()  # nor does a card that trains wrongly

@@ -85,14 +85,42 @@ def test_a_page_needs_its_marks_once():
         replaced(page + END, "new")
 
 
-def results_with(tmp_path, rows, verdict):
+def test_marks_in_the_wrong_order_are_refused():
+    with pytest.raises(ArtifactError, match="before"):
+        replaced(f"{END}\n{BEGIN}\n", "new")
+
+
+def test_a_claim_that_holds_in_part_tells_why():
+    partly = ledger(E13=("partly", "It is 2 times that at the next. Of 86, 27 are open. More."))
+    row = block({500: partly}).splitlines()[-1]
+    assert row.endswith("| **partly** | It is 2 times that at the next. Of 86, 27 are open. |")
+
+
+def test_other_numbers_of_rows_are_nobodys():
+    assert "With 123 rows of admissions, at" in block({123: FULL})
+
+
+def test_a_file_without_a_number_of_rows_is_refused(tmp_path):
+    (tmp_path / "old_rows.csv").write_text("scale,id,verdict,evidence\n")
+    with pytest.raises(ArtifactError, match=r"old_rows\.csv: no number of rows"):
+        recorded(tmp_path)
+
+
+def test_a_ledger_of_another_scale_is_refused(tmp_path):
+    kept = tmp_path / "kept"
+    with pytest.raises(ArtifactError, match=r"scale 'smoke'; allowed is 'quick'"):
+        record(results_with(tmp_path, 500, "confirmed", "smoke"), kept)
+    assert not kept.exists()
+
+
+def results_with(tmp_path, rows, verdict, scale="quick"):
     """A folder of results whose ledger has ``verdict`` for all claims."""
     folder = tmp_path / f"results_{rows}"
     found = [
         finding(claim, verdict, f"Found, with {rows} rows.", exact=True, n_comparisons=1)
         for claim in CLAIMS.values()
     ]
-    write_table(folder / "claims.parquet", claims_table(found), "claims", {"scale": "quick"})
+    write_table(folder / "claims.parquet", claims_table(found), "claims", {"scale": scale})
     values = pd.DataFrame({name: [1.0] for name in ADMISSIONS})
     write_table(folder / "data/admissions.parquet", values, "admissions", {"n_rows": rows})
     return folder

@@ -4,31 +4,39 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 from study_checkout import SMOKE, TARGET, Checkout
 from virtual_cluster import SETTINGS, VirtualCluster
 
 
+def _unavailable(reason: str) -> NoReturn:
+    """Skip, or fail where `make test-cluster` has started the cluster and says so."""
+    if os.environ.get("TEST_CLUSTER_STARTED"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def virtual_cluster() -> VirtualCluster:
-    """The cluster of start.sh; tests that need it are skipped elsewhere.
+    """The cluster of start.sh; tests that need it are skipped elsewhere, but not by its target.
 
     They kill nodes and the controller, so that a cluster of any other name is left alone. They also
     take turns: `make test` must not run them beside a `make test-cluster`.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
-        pytest.skip("tests of a Slurm run one after the other; `make test-cluster` runs them")
+        _unavailable("tests of a Slurm run one after the other; `make test-cluster` runs them")
     if shutil.which("slurmctld") is None:
-        pytest.skip("slurmctld is not installed; tests/cluster/install.sh installs it")
+        _unavailable("slurmctld is not installed; tests/cluster/install.sh installs it")
     if os.getuid() != 0:
-        pytest.skip("the test cluster needs root")
+        _unavailable("the test cluster needs root")
     shown = subprocess.run(
         ["scontrol", "show", "config"], capture_output=True, text=True, check=False, timeout=300
     ).stdout
     names = [line.split("=")[1].strip() for line in shown.splitlines() if "ClusterName" in line]
     if names != [SETTINGS["NAME"]]:
-        pytest.skip("the test cluster does not run; `make test-cluster` starts and stops it")
+        _unavailable("the test cluster does not run; `make test-cluster` starts and stops it")
     return VirtualCluster()
 
 

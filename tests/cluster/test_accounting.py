@@ -1,5 +1,7 @@
 """On a cluster that keeps accounts: the profile's account is charged, and outages may be longer."""
 
+import os
+
 import pytest
 from study_checkout import QUICK_LOOKS, TARGET, differences
 from virtual_cluster import SETTINGS, output_of, wait_until
@@ -8,6 +10,8 @@ from virtual_cluster import SETTINGS, output_of, wait_until
 @pytest.fixture
 def accounting(virtual_cluster) -> None:
     if "accounting_storage/slurmdbd" not in output_of("scontrol", "show", "config"):
+        if os.environ.get("TEST_CLUSTER_STARTED") == "accounting":
+            pytest.fail("this cluster was started with accounting and keeps no accounts")
         pytest.skip("this cluster keeps no accounts; `make test-cluster` starts one that does next")
 
 

@@ -8,11 +8,13 @@ import yaml
 
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.models import MODELS
+from pipeline_lib.study import rates
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.cost import GPU, Speed, asked_for, block_cost, seconds
 from pipeline_lib.study.plan import plan
-from pipeline_lib.study.rates import RATES, gpu_speed, write_rates
+from pipeline_lib.study.rates import gpu_speed, write_rates
 
+RATES = Path("gpu_rates.json")
 FAST, SLOW = Speed(5e13, 1e-3, "group"), Speed(2e13, 3e-3, "group")
 
 
@@ -47,6 +49,18 @@ def test_what_is_no_rate_is_refused_in_one_line(text: str, tmp_path: Path) -> No
     assert "\n" not in str(error.value)
 
 
+def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder, binary, huge = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json"
+    folder.mkdir()
+    binary.write_bytes(b"\xff\xfe")
+    rate = {"operations_per_second": 10**400, "seconds_per_step": 0}
+    huge.write_text(json.dumps({"speeds": {"perceptron": rate}}))
+    for path in (folder, binary, huge):
+        with pytest.raises(ConfigError, match=rf"{path.name}: .*allowed") as error:
+            gpu_speed("perceptron", GPU, path)
+        assert "\n" not in str(error.value)
+
+
 def test_the_plan_and_the_queue_go_by_rates_in_the_working_folder(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +68,7 @@ def test_the_plan_and_the_queue_go_by_rates_in_the_working_folder(
     study = load_study(raw, MODELS)
     mnist = study.experiments["mnist"]
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rates, "RATES", RATES)
 
     def hours() -> float:
         table = plan(study)

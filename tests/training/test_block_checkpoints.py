@@ -203,10 +203,14 @@ def test_sigterm_saves_and_stops(kind: str, undisturbed: BlockTables, tmp_path: 
 
 
 def test_running_groups_end_within_a_record(tmp_path: Path) -> None:
-    start = time.monotonic()
-    with pytest.raises(StoppedError), Signalled(tmp_path / "state.zip", MADE_OF) as state:
+    path = tmp_path / "state.zip"
+    with pytest.raises(StoppedError), Signalled(path, MADE_OF) as state:
         two_layer("float32", state, threads=2, steps=10**7)
-    assert time.monotonic() - start < HOUR
+    # The signal comes within the first records. On a busy machine it may find more of them made,
+    # but by no means a tenth of a group.
+    state_left = Checkpoint(path, MADE_OF).load()
+    assert not state_left.get("finished")
+    assert 0 < steps_done(state_left) < 10**6
 
 
 def test_a_group_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,20 +96,45 @@ def test_a_command_waits_until_the_controller_answers(slurm, name):
     slurm.define(name, 'printf "%s|" "$@"; cat; exit 5')
     done = slurm.run(name, "--wrap", "two words", "", stdin="#!/bin/sh\ntrue\n")
     assert (done.returncode, done.stdout) == (5, "--wrap|two words||#!/bin/sh\ntrue\n")
+    assert done.stderr == f"{name}: waiting for Slurm's controller, at most 1800 s\n"
     assert [call.split()[0] for call in slurm.calls] == ["scontrol", "scontrol", name]
 
 
 def test_a_command_gives_up_in_one_line(slurm):
     slurm.define("scontrol", AWAY)
     slurm.define("sbatch", "echo 7")
-    slurm.environment["SLURM_PATIENCE_S"] = "0"
+    slurm.environment["PATIENCE_S"] = "0"
     done = slurm.run("sbatch")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: sbatch: Slurm's controller has not answered for 0 s; "
-        "SLURM_PATIENCE_S is the time to wait\n"
+        "error: sbatch: Slurm's controller has not answered for 0 s (scontrol ping: "
+        "Slurmctld(primary) at head is DOWN); PATIENCE_S is the time to wait\n"
     )
     assert slurm.calls == ["scontrol ping"]
+
+
+def test_the_commands_of_another_checkout_are_passed_over(slurm, repository, tmp_path):
+    """Or each would call the other for ever."""
+    other = tmp_path / "other checkout"
+    shutil.copytree(repository / "slurm/patient", other, symlinks=True)
+    slurm.define("sbatch", "echo 7")
+    first, *rest = slurm.environment["PATH"].split(os.pathsep)
+    slurm.environment["PATH"] = os.pathsep.join([first, str(other), *rest])
+    done = slurm.run("timeout", "10", "sbatch")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
+    assert slurm.calls == ["scontrol ping", "sbatch "]
+
+
+def test_without_scontrol_nothing_is_waited_for(slurm):
+    (slurm.folder / "scontrol").unlink()
+    slurm.define("sbatch", "echo 7")
+    for name in ("bash", "basename"):
+        (slurm.folder / name).symlink_to(str(shutil.which(name)))
+    patient = slurm.environment["PATH"].split(os.pathsep)[0]
+    slurm.environment["PATH"] = os.pathsep.join([patient, str(slurm.folder)])
+    done = slurm.run("sbatch")
+    assert (done.returncode, done.stdout) == (127, "")
+    assert done.stderr == "error: sbatch: scontrol is not on PATH\n"
 
 
 def test_a_command_that_slurm_does_not_have_is_named(slurm):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_provenance, read_table, write_text
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.verdict import SETTLED, VERDICTS, first_sentence
+from pipeline_lib.claims.verdict import SETTLED, VERDICTS, first_sentences
 from pipeline_lib.data.admissions import FULL_ROWS
 from pipeline_lib.errors import ArtifactError
 
@@ -33,6 +33,9 @@ HEADLINES = {
     "E9": "On MNIST the errors after equal epochs decrease in *b* (Section 4.2)",
 }
 
+SCALE = "quick"  # of the studies that README.md tells of
+REGISTRY_ROWS = 400
+
 Row = Mapping[str, str]
 """Of one claim, and the scale of the study that decided it."""
 TOLD = ["id", "verdict", "evidence"]
@@ -43,10 +46,13 @@ def record(results: Path, folder: Path) -> Path:
     """Keep the ledger of ``results`` in ``folder``; the file, named by the rows of admission data.
 
     Raises:
-        ArtifactError: ``results`` has no whole ledger or no table of admissions.
+        ArtifactError: ``results`` has no whole ledger or no table of admissions, or is of another
+            scale than `SCALE`.
     """
     path = results / "claims.parquet"
     ledger, scale = read_table(path, "claims", TOLD), read_provenance(path)["scale"]
+    if scale != SCALE:
+        raise ArtifactError(f"{path}: a ledger of the scale {scale!r}; allowed is {SCALE!r}")
     rows = read_provenance(results / "data/admissions.parquet")["n_rows"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -58,12 +64,18 @@ def record(results: Path, folder: Path) -> Path:
 
 
 def recorded(folder: Path) -> dict[int, list[Row]]:
-    """The ledgers in ``folder`` by their rows of admission data, those of most rows first."""
+    """The ledgers in ``folder`` by their rows of admission data, those of most rows first.
+
+    Raises:
+        ArtifactError: a ledger's name does not begin with its number of rows.
+    """
     found: dict[int, list[Row]] = {}
     for path in folder.glob("*_rows.csv"):
+        rows = path.name.removesuffix("_rows.csv")
+        if not (rows.isascii() and rows.isdigit()):
+            raise ArtifactError(f"{path}: no number of rows; allowed are names as 500_rows.csv")
         with path.open(encoding="utf-8", newline="") as file:
-            rows = int(path.name.removesuffix("_rows.csv"))
-            found[rows] = [dict(one) for one in csv.DictReader(file)]
+            found[int(rows)] = [dict(one) for one in csv.DictReader(file)]
     return dict(sorted(found.items(), reverse=True))
 
 
@@ -98,23 +110,28 @@ def block(ledgers: Mapping[int, Sequence[Row]]) -> str:
             for rows, other in others
             if other[name]["verdict"] != one["verdict"]
         )
-        numbers = first_sentence(one["evidence"]).replace("|", r"\|")
+        # What is open comes second, and is why a claim is decided only in part.
+        count = 2 if one["verdict"] == "partly" else 1
+        numbers = first_sentences(one["evidence"], count).replace("|", r"\|")
         table.append(f"| {words} ({name}) | **{one['verdict']}**{differing} | {numbers} |")
     summary = " ".join([f"The ledger has {len(CLAIMS)} claims.", *told])
     return "\n".join([summary, "", *table])
 
 
 def replaced(page: str, text: str) -> str:
-    """``page`` with ``text`` between the marks; ArtifactError unless each is there once."""
+    """``page`` with ``text`` between the marks; ArtifactError unless it has each once, in order."""
     for mark in (BEGIN, END):
         if page.count(mark) != 1:
             raise ArtifactError(f"the page has {page.count(mark)} marks {mark!r}; allowed: one")
     before, rest = page.split(BEGIN)
+    if END not in rest:
+        raise ArtifactError(f"the page has {END!r} before {BEGIN!r}; allowed: after it")
     return f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
 
 
 def _made_with(rows: int, ledger: Sequence[Row]) -> str:
-    data = f"the paper's {rows} rows" if rows == FULL_ROWS else f"the registry's {rows} rows"
+    whose = {FULL_ROWS: "the paper's ", REGISTRY_ROWS: "the registry's "}
+    data = f"{whose.get(rows, '')}{rows} rows"
     return f"With {data} of admissions, at the scale `{ledger[0]['scale']}`"
 
 

@@ -14,7 +14,7 @@ from pipeline_lib.claims.evaluators import (
     not_configured,
 )
 from pipeline_lib.claims.setting import on_instance
-from pipeline_lib.claims.verdict import Finding, claims_markdown, counted, first_sentence
+from pipeline_lib.claims.verdict import Finding, claims_markdown, counted, first_sentences
 from pipeline_lib.study.study import Study
 
 # Claims whose first sentence of evidence makes a headline, in this order.
@@ -61,7 +61,7 @@ def ledger_page(findings: Sequence[Finding], scale: str) -> str:
     """`claims_markdown` with the headline: scale, counts, and findings in three sentences."""
     by_id = {one.id: one for one in findings}
     sentences = [
-        f"- {words} ({name}, {by_id[name].verdict}): {first_sentence(by_id[name].evidence)}"
+        f"- {words} ({name}, {by_id[name].verdict}): {first_sentences(by_id[name].evidence)}"
         for name, words in _HEADLINES.items()
         if name in by_id and by_id[name].n_comparisons
     ]

@@ -185,10 +185,11 @@ def counted(findings: Sequence[Finding]) -> str:
     return ", ".join(listed) or "none"
 
 
-def first_sentence(evidence: str) -> str:
-    """The first sentence of evidence, which holds the numbers that decide."""
-    head, stop, _ = evidence.partition(". ")
-    return head + "." if stop else evidence
+def first_sentences(evidence: str, count: int = 1) -> str:
+    """So many sentences of evidence, of which the first holds the numbers that decide."""
+    sentences = evidence.split(". ")
+    told = ". ".join(sentences[:count])
+    return f"{told}." if len(sentences) > count else told
 
 
 def p_text(one: Finding) -> str:

@@ -25,13 +25,19 @@ def gpu_speed(kind: str, assumed: Speed, path: Path | None = None) -> Speed:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return assumed
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no UTF-8"
+        raise ConfigError(
+            f"{path}: cannot be read ({reason}); allowed is what "
+            "`make gpu-check` writes, or no such file"
+        ) from None
     try:
         speeds = json.loads(text)["speeds"]
         given = speeds.get(kind)
         if given is None:
             return assumed
         operations, seconds = (float(given[name]) for name in _NAMES)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise ConfigError(
             f"{path}: no rates; allowed is what `make gpu-check` writes, or no such file"
         ) from None
@@ -52,5 +58,7 @@ def write_rates(measured: Mapping[str, list[Speed]], card: str, path: Path | Non
         }
         for kind, of_kind in measured.items()
     }
+    from pipeline_lib.artifacts.files import write_text  # imports pandas; plans only read
+
     text = json.dumps({"card": card, "speeds": speeds}, indent=2)
-    (RATES if path is None else path).write_text(f"{text}\n", encoding="utf-8")
+    write_text(RATES if path is None else path, f"{text}\n")
