@@ -118,13 +118,15 @@ def test_a_job_whose_node_dies_runs_again_on_another(cluster, checkout, undistur
     assert_undisturbed(checkout, undisturbed)
 
 
-def test_the_controller_is_killed_and_started_again(cluster, checkout, undisturbed):
-    """Within the ten seconds for which Slurm's commands try again.
+@pytest.fixture
+def patient(checkout, monkeypatch) -> None:
+    """The commands of `slurm/patient` before those of Slurm."""
+    folder = checkout.folder / "slurm/patient"
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
 
-    Without accounting the plugin does not survive a longer absence at the moment when it looks: it
-    turns to sacct, which knows nothing, and then waits for ever, unless `slurm/patient` is first on
-    PATH (below).
-    """
+
+def test_the_controller_is_killed_and_started_again(cluster, checkout, patient, undisturbed):
+    """While the plugin looks at its jobs. A busy machine may take long to start it."""
     process, job = start_and_wait_for_training(checkout, cluster)
     snakemake = psutil.Process(process.pid)
 
@@ -136,18 +138,11 @@ def test_the_controller_is_killed_and_started_again(cluster, checkout, undisturb
     time.sleep(3)
     cluster.start_controller()
     assert checkout.finish(process) == 0, checkout.output
-    # The job's next block may begin meanwhile: if Slurm's commands give up, as on a slow machine,
-    # the job fails and is submitted again.
+    # The job's next block may begin meanwhile. An `srun` that finds the controller in the moment
+    # before it is killed gives up, so that the job fails and is submitted again.
     states = [job.state for job in cluster.jobs()]
     assert states in (["COMPLETED"], ["FAILED", "COMPLETED"])
     assert_undisturbed(checkout, undisturbed)
-
-
-@pytest.fixture
-def patient(checkout, monkeypatch) -> None:
-    """The commands of `slurm/patient` before those of Slurm."""
-    folder = checkout.folder / "slurm/patient"
-    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
 
 
 def test_a_controller_is_away_for_minutes_while_a_job_trains(
