@@ -8,6 +8,7 @@ import torch
 from gpu_cases import images, mlp_weights, plan_of, reviews
 
 from pipeline_lib.artifacts.block_tables import BlockTables
+from pipeline_lib.models import MODELS
 from pipeline_lib.models.perceptron.block import perceptron_block
 from pipeline_lib.models.perceptron.cost import multiply_adds as of_perceptron
 from pipeline_lib.models.perceptron.memory import BlockSize, block_bytes
@@ -32,6 +33,7 @@ class Timed:
 
     name: str
     kind: str
+    replicas: int
     train: Callable[[str], BlockTables]
     launches: Callable[[str], BlockTables]
     steps: int
@@ -54,6 +56,7 @@ def perceptron(b: int, layers: tuple[int, ...], replicas: int, steps: int) -> Ti
     return Timed(
         f"MNIST, b = {b}, {replicas} runs",
         "perceptron",
+        replicas,
         block(layers),
         block((8,) * (len(layers) - 1) + (10,)),
         steps,
@@ -90,6 +93,7 @@ def transformer(b: int, model: Transformer, replicas: int, steps: int) -> Timed:
     return Timed(
         f"XLNet, b = {b}, {replicas} runs",
         "transformer",
+        replicas,
         block(model.sizes),
         block(model.sizes | {"d_model": 2 * model.n_head, "d_inner": 8}),
         steps,
@@ -180,9 +184,11 @@ def report(device: str, blocks: list[Timed]) -> tuple[str, dict[str, list[Speed]
             if not tf32:
                 working = max(spent - block.steps * launching, spent / 10)
                 rate = block.steps * block.operations / working
-                speeds.setdefault(block.kind, []).append(Speed(rate, launching, "group"))
+                pays = MODELS[block.kind].gpu.pays_for_each
+                each = launching / block.replicas if pays == "turn" else launching
+                speeds.setdefault(block.kind, []).append(Speed(rate, each, pays))
                 rates.append(
                     f"{block.kind}: gpu: ClassVar[Speed] = "
-                    f'Speed({rate:.2g}, {launching:.1g}, "group")  # {block.name}, {where}'
+                    f'Speed({rate:.2g}, {each:.1g}, "{pays}")  # {block.name}, {where}'
                 )
     return "\n".join([*rows, "", *rates]), speeds

@@ -370,6 +370,7 @@ def test_time_of_a_block() -> None:
     work, wait = 6e12 / 1e9, 1000 * 0.5
     assert seconds(COST, Speed(1e9, 0.5, "replica")) == work + 10 * wait
     assert seconds(COST, Speed(1e9, 0.5, "group")) == work + 2 * wait
+    assert seconds(COST, Speed(1e9, 0.5, "turn")) == work + 10 * wait
     # 10 parts on 4 threads take 3 turns, on 100 threads 1
     assert seconds(COST, Speed(1e9, 0, "replica"), 4) == pytest.approx(0.3 * work)
     assert seconds(COST, Speed(1e9, 0, "replica"), 100) == pytest.approx(0.1 * work)

@@ -23,6 +23,8 @@ def test_the_slower_of_a_kind_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_rates({"perceptron": [FAST, SLOW], "transformer": [FAST]}, "a card", path)
     assert gpu_speed("perceptron", GPU, path) == SLOW
     assert gpu_speed("transformer", GPU, path) == FAST
+    turns = Speed(1e12, 1e-3, "turn")
+    assert gpu_speed("transformer", turns, path) == Speed(5e13, 1e-3, "turn")
     assert gpu_speed("own.py:Kind", GPU, path) == GPU
     assert json.loads(path.read_text())["card"] == "a card"
     assert gpu_speed("perceptron", GPU, tmp_path / "absent.json") == GPU

@@ -61,12 +61,13 @@ class BlockCost:
 class Speed:
     """Operations a second, and what each step costs beside them.
 
-    A CPU core pays ``seconds_per_step`` for each replica, a GPU for each group of replicas.
+    A CPU core pays ``seconds_per_step`` for each replica. A GPU pays it for each group of replicas,
+    or, if they take turns (``turn``), for each replica too.
     """
 
     operations_per_second: float
     seconds_per_step: float
-    pays_for_each: Literal["replica", "group"] = "replica"
+    pays_for_each: Literal["replica", "group", "turn"] = "replica"
 
 
 # An assumption, not a measurement: float32 without TF32 on a GPU of a data centre, and a hundred
@@ -119,7 +120,7 @@ def block_cost(experiment: "Experiment", b: int, threads: int = 1) -> BlockCost 
 
 def seconds(cost: BlockCost, speed: Speed, threads: int = 1) -> float:
     """Estimated time of a block, without a margin; its parts are spread over ``threads``."""
-    in_turn = cost.replicas if speed.pays_for_each == "replica" else cost.groups
+    in_turn = cost.groups if speed.pays_for_each == "group" else cost.replicas
     work = cost.operations / speed.operations_per_second
     share = -(-cost.parts // threads) / cost.parts
     return share * (work + cost.steps * in_turn * speed.seconds_per_step)
@@ -134,7 +135,7 @@ def resources(cost: BlockCost, speed: Speed, attempt: int = 1, threads: int = 1)
     if attempt < 1:
         raise ValueError(f"attempts are counted from 1, got {attempt}")
     minutes = MARGIN * seconds(cost, speed, threads) / 60
-    if speed.pays_for_each == "group":
+    if speed.pays_for_each != "replica":
         megabytes = MARGIN * (IMPORTS_MB + CUDA_MB + cost.bytes_beside_gpu / 1e6)
     else:
         megabytes = MARGIN * (IMPORTS_MB + cost.bytes_resident / 1e6)

@@ -46,7 +46,7 @@ def gpu_speed(kind: str, assumed: Speed, path: Path | None = None) -> Speed:
             f"{path}: speeds.{kind}: {operations:g} operations a second and {seconds:g} seconds a "
             "step; allowed are a number above 0 and one of at least 0"
         )
-    return Speed(operations, seconds, "group")
+    return Speed(operations, seconds, assumed.pays_for_each)
 
 
 def write_rates(measured: Mapping[str, list[Speed]], card: str, path: Path | None = None) -> None:

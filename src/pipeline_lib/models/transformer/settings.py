@@ -59,6 +59,8 @@ class Transformer(Model):
     clips: ClassVar[bool] = True
     may_have: ClassVar[tuple[str, ...]] = ("rao_blackwell",)
     cpu_core: ClassVar[Speed] = Speed(30e9, 0.01)  # half of what was seen, 70 GFLOP/s
+    # An assumption: 615 operations of a replica, as counted, of 10 microseconds each.
+    gpu: ClassVar[Speed] = Speed(10e12, 6e-3, "turn")
 
     @property
     def sizes(self) -> dict[str, Any]:
