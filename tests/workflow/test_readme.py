@@ -39,6 +39,7 @@ PROGRAMS = ("make", "snakemake", "python", ".ci/run")
 
 # Long, or in need of a cluster or of the whole tree; `.ci/run` calls check and test.
 NOT_HERE = {"test", "test-fast", "test-cluster", "bench", "calibrate", "check", "gpu-check", "lock"}
+NOT_HERE |= {"findings"}  # of the scale quick alone
 
 OVERRIDE = """\
 experiments: {admission_sweep: {polynomial: {degree: 5}}}

@@ -58,7 +58,8 @@ def write_rates(measured: Mapping[str, list[Speed]], card: str, path: Path | Non
         }
         for kind, of_kind in measured.items()
     }
-    from pipeline_lib.artifacts.files import write_text  # imports pandas; plans only read
-
+    path = RATES if path is None else path
     text = json.dumps({"card": card, "speeds": speeds}, indent=2)
-    write_text(RATES if path is None else path, f"{text}\n")
+    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished.write_text(f"{text}\n", encoding="utf-8")
+    unfinished.replace(path)  # whole or not at all
