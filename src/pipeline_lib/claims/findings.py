@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.files import read_provenance, read_table, write_text
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.verdict import SETTLED, VERDICTS, first_sentences
+from pipeline_lib.claims.verdict import SETTLED, counted, first_sentences
 from pipeline_lib.data.admissions import FULL_ROWS
 from pipeline_lib.errors import ArtifactError
 
@@ -96,7 +96,10 @@ def block(ledgers: Mapping[int, Sequence[Row]]) -> str:
                 f"the ledger with {rows} rows of admissions is of other claims than today's; "
                 "run the study with these data again, then make findings"
             )
-    told = [f"{_made_with(rows, ledger)}: {_counted(ledger)}." for rows, ledger in ledgers.items()]
+    told = [
+        f"{_made_with(rows, ledger)}: {counted(one['verdict'] for one in ledger)}."
+        for rows, ledger in ledgers.items()
+    ]
     (_, first), *others = [
         (rows, {one["id"]: one for one in ledger}) for rows, ledger in ledgers.items()
     ]
@@ -133,11 +136,6 @@ def _made_with(rows: int, ledger: Sequence[Row]) -> str:
     whose = {FULL_ROWS: "the paper's ", REGISTRY_ROWS: "the registry's "}
     data = f"{whose.get(rows, '')}{rows} rows"
     return f"With {data} of admissions, at the scale `{ledger[0]['scale']}`"
-
-
-def _counted(ledger: Sequence[Row]) -> str:
-    verdicts = [one["verdict"] for one in ledger]
-    return ", ".join(f"{verdicts.count(one)} {one}" for one in VERDICTS if one in verdicts)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

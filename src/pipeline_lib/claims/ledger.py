@@ -65,7 +65,8 @@ def ledger_page(findings: Sequence[Finding], scale: str) -> str:
         for name, words in _HEADLINES.items()
         if name in by_id and by_id[name].n_comparisons
     ]
-    summary = f"{len(findings)} claims at scale `{scale}`: {counted(findings)}."
+    verdicts = counted(one.verdict for one in findings)
+    summary = f"{len(findings)} claims at scale `{scale}`: {verdicts}."
     return claims_markdown(
         findings,
         "The claims of arXiv 2004.13146, tested",

@@ -11,7 +11,7 @@ A verdict is always computed by an evaluator from the numbers it is given:
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
@@ -152,10 +152,12 @@ def claims_markdown(
 
     The default summary is the count of the verdicts (`counted`).
     """
+    if summary is None:
+        summary = f"{len(findings)} claims: {counted(one.verdict for one in findings)}."
     lines = [
         f"# {headline}",
         "",
-        f"{len(findings)} claims: {counted(findings)}." if summary is None else summary,
+        summary,
         "",
         "| id | claim | place | verdict | evidence | p | comparisons | table |",
         "|---|---|---|---|---|---|---|---|",
@@ -178,9 +180,9 @@ def claims_markdown(
     return "\n".join(lines) + "\n"
 
 
-def counted(findings: Sequence[Finding]) -> str:
-    """How many findings have each verdict, in words."""
-    counts = Counter(one.verdict for one in findings)
+def counted(verdicts: Iterable[str]) -> str:
+    """How many there are of each verdict, in words."""
+    counts = Counter(verdicts)
     listed = (f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     return ", ".join(listed) or "none"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.artifacts.files import write_text
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.study.cost import Speed
 
@@ -58,8 +59,5 @@ def write_rates(measured: Mapping[str, list[Speed]], card: str, path: Path | Non
         }
         for kind, of_kind in measured.items()
     }
-    path = RATES if path is None else path
     text = json.dumps({"card": card, "speeds": speeds}, indent=2)
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(f"{text}\n", encoding="utf-8")
-    unfinished.replace(path)  # whole or not at all
+    write_text(RATES if path is None else path, f"{text}\n")
