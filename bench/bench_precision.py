@@ -2,8 +2,7 @@
 
     python bench/bench_precision.py [--cpu-time] [--studies mnist yelp] > table.md
 
-Compared are, for one experiment of each study at a scale of config.yaml, without evaluations and
-of experiments in epochs the first epoch alone (the schedule of the learning rate ends with it),
+Compared are, for one experiment of each study at a scale of config.yaml, without evaluations,
 
 - a plain PyTorch loop (`plain_loops`): one run after the other, keeping the gradient at the steps
   that the study records. What becomes of it afterwards is not timed. Its estimate is the sample
@@ -146,10 +145,10 @@ def runs_needed(rows: pd.DataFrame, estimator: str) -> float:
 
 
 def measured(experiment: Experiment, runs: int) -> Any:
-    """The experiment with so many runs in one block, at most one epoch and no evaluation."""
+    """The experiment with so many runs in one block and no evaluation."""
     changes: dict[str, Any] = {}
     if isinstance(experiment, EpochExperiment):
-        changes = {"epochs": 1, "evaluate_every": "never"}
+        changes = {"evaluate_every": "never"}
         if experiment.distorted_every is not None:
             changes["distorted_every"] = "never"
     return dataclasses.replace(experiment, runs=runs, runs_per_block=runs, **changes)
@@ -159,6 +158,7 @@ def shortened(case: Case) -> Case:
     """A few steps of two runs."""
     experiment, examples = measured(case.experiment, 2), case.examples
     if isinstance(experiment, EpochExperiment):
+        experiment = dataclasses.replace(experiment, epochs=1)
         examples = {split: first(part, 4 * case.b) for split, part in examples.items()}
     else:
         experiment = dataclasses.replace(experiment, iterations=3)

@@ -14,7 +14,7 @@ from pipeline_lib.estimation.statistics import ALL, FULL, STOCHASTIC
 from pipeline_lib.models.linear_network.deep import DeepLinearReplicas
 from pipeline_lib.models.linear_network.two_layer import TwoLayerReplicas
 from pipeline_lib.sampling.gaussian import GaussianSampler, Inputs, SecondMoment, second_moment
-from pipeline_lib.training.loop import train
+from pipeline_lib.training.loop import Recording, train
 from pipeline_lib.training.replica_moments import gradient_moments
 
 DEPTHS = {2: [4, 9, 3], 3: [4, 9, 6, 3], 4: [4, 5, 7, 6, 3]}
@@ -111,7 +111,7 @@ def test_deeper_networks_train_with_finite_statistics(depth: int, form: str) -> 
     stack = DeepLinearReplicas([w.float() for w in weights], teacher.float(), n)
     sampler = GaussianSampler(4, b, n, torch.Generator().manual_seed(4), form)  # type: ignore[arg-type]
     rates = [0.1 / (t + 1) for t in range(steps)]
-    records = list(train(stack, sampler, b, rates, steps_per_record=16))
+    records = list(train(stack, sampler, b, rates, Recording(16)))
     assert [len(record.steps) for record in records] == [16, 14]
     for record in records:
         assert record.finite.all()

@@ -28,7 +28,7 @@ from pipeline_lib.sampling.subsets import ExampleBatch
 from pipeline_lib.seeding import replica_states, seed_sequence
 from pipeline_lib.study.block import Hardware
 from pipeline_lib.theory.linear_regression import conditional_variance, exact_moments
-from pipeline_lib.training.loop import train
+from pipeline_lib.training.loop import Recording, train
 from pipeline_lib.training.steps import StepPlan
 
 BACKENDS = ["numba", "torch"]
@@ -247,7 +247,9 @@ def test_records_of_any_length_hold_the_same_torch_run():
     for steps_per_record in (1, 5, 64):
         source = iter(batches)
         stack = LinearReplicas(RegressionDesign.of(x, y), torch.as_tensor(w0), REPLICAS)
-        records = train(stack, lambda s=source: next(s), 4, rates_of(STEPS), steps_per_record)
+        records = train(
+            stack, lambda s=source: next(s), 4, rates_of(STEPS), Recording(steps_per_record)
+        )
         summary = Summary(REPLICAS)
         for record in records:
             summary.add(record)

@@ -17,7 +17,7 @@ from pipeline_lib.sampling.names import FINITE, IN_EPOCHS, Sampling
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.optimizers import PLAIN_SGD, Adam, Optimizer, Sgd
 from pipeline_lib.study.settings import Clipping
-from pipeline_lib.training.loop import TorchRun
+from pipeline_lib.training.loop import Recording, TorchRun
 from pipeline_lib.training.steps import StepPlan
 
 N, P, B = 5, 2, 2
@@ -143,7 +143,7 @@ def test_a_stopped_block_goes_on_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pipeline_lib.models.linear_regression.block.CHUNK_BYTES", 1)
-    monkeypatch.setattr(TorchRun.__init__, "__defaults__", (1, None))  # a record a step
+    monkeypatch.setattr(TorchRun.__init__, "__defaults__", (Recording(1), None))  # a record a step
     of = plan(sampling, 6, optimizer=updates[0], clipping=updates[1])
     whole = regression(problem(), of, backend)
     path = tmp_path / "state.zip"

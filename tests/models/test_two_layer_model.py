@@ -42,7 +42,7 @@ from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.study.optimizers import OPTIMIZERS, AnyOptimizer, Optimizer
 from pipeline_lib.theory import two_layer as theory
-from pipeline_lib.training.loop import train
+from pipeline_lib.training.loop import Recording, train
 from pipeline_lib.training.replica_moments import gradient_moments, sq_norms
 from pipeline_lib.training.steps import StepPlan
 from pipeline_lib.training.update import Update
@@ -88,7 +88,7 @@ def run(
 ) -> list[GradientRecord]:
     rates = [0.1 / (t + 1) for t in range(len(batches))]
     b = batches[0].x.shape[1]
-    return list(train(stack, iter(batches).__next__, b, rates, steps_per_record))
+    return list(train(stack, iter(batches).__next__, b, rates, Recording(steps_per_record)))
 
 
 def assert_records_close(one: GradientRecord, two: GradientRecord, rtol: float) -> None:

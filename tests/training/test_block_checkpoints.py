@@ -29,9 +29,10 @@ from pipeline_lib.models.linear_regression import block as blocks
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.block import Hardware
 from pipeline_lib.training import resumable
+from pipeline_lib.training.loop import Recording
 from pipeline_lib.training.steps import StepPlan
 
-STEPS, REPLICAS, GROUP = 250, 10, 3  # groups of 3, 3, 2 and 2
+STEPS, REPLICAS, GROUP = 250, 22, 6  # groups of 6, 6, 5 and 5, enough for control variates
 STEPS_AT_ONCE = 5  # that a record holds
 MADE_OF = {"code": "abc"}
 HOUR = 3600  # less than 10^7 steps take
@@ -79,10 +80,9 @@ def in_small_pieces(patch: pytest.MonkeyPatch, kind: str) -> None:
     patch.setattr(blocks, "CHUNK_BYTES", STEPS_AT_ONCE * 16 * REPLICAS * 4)
     patch.setattr(blocks_two_layer, "_STEPS_PER_RECORD", STEPS_AT_ONCE)
     patch.setattr(resumable, "_POLL_S", 0.001)
-    patch.setattr("pipeline_lib.training.loop.train.__defaults__", (STEPS_AT_ONCE, 0, None))
-    patch.setattr(
-        "pipeline_lib.training.loop.TorchRun.__init__.__defaults__", (STEPS_AT_ONCE, None)
-    )
+    records = Recording(STEPS_AT_ONCE)
+    patch.setattr("pipeline_lib.training.loop.train.__defaults__", (records, 0, None))
+    patch.setattr("pipeline_lib.training.loop.TorchRun.__init__.__defaults__", (records, None))
     if kind == "two layers, torch":
         patch.setattr(blocks_two_layer, "has_kernel", lambda tensor: False)
 
@@ -216,10 +216,10 @@ def test_running_groups_end_within_a_record(tmp_path: Path) -> None:
 def test_a_group_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     make = blocks_two_layer._group
 
-    def failing(network: Network, plan: StepPlan) -> resumable.Run:
+    def failing(network: Network, plan: StepPlan, controlled: bool) -> resumable.Run:
         if plan.stream.spawn_key[-1] == 1:
             raise MemoryError
-        return make(network, plan)
+        return make(network, plan, controlled)
 
     monkeypatch.setattr(blocks_two_layer, "_group", failing)
     start = time.monotonic()

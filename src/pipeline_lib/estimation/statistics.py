@@ -41,6 +41,9 @@ class GradientRecord:
 
     ``trace`` and ``sq_gradient`` (T, R) are unbiased estimates given F_t of tr Sigma(w_t), the
     variance of one example's gradient, and of the squared norm of the full gradient.
+
+    ``increments`` (T, R) have mean 0 given F_t, by what they tell and by tensor: see
+    `control_variates`.
     """
 
     steps: NDArray[np.int64]
@@ -51,6 +54,7 @@ class GradientRecord:
     excess: Mapping[str, Floats] = field(default_factory=dict)
     trace: Mapping[str, Floats] = field(default_factory=dict)
     sq_gradient: Mapping[str, Floats] = field(default_factory=dict)
+    increments: Mapping[tuple[str, str], Floats] = field(default_factory=dict)
 
 
 def statistics_rows(
@@ -81,12 +85,9 @@ def statistics_rows(
             own = conditional if excess is None else conditional - excess
             estimators["rao_blackwell"] = own, mean
         for estimator, (of_runs, deviations) in estimators.items():
-            if of_runs is None:
-                contributions = sample_contributions(deviations)
-            else:
-                contributions = rao_blackwell_contributions(of_runs, deviations)
-            summary = summarise(contributions, of_runs)
-            given = conditional if of_runs is None else of_runs
+            estimate = estimate_columns(of_runs, deviations)
+            if of_runs is None and conditional is not None:
+                estimate["conditional_variance"] = conditional.mean(axis=-1)
             parts.append(
                 pd.DataFrame(
                     {
@@ -95,15 +96,13 @@ def statistics_rows(
                         "quantity": quantity,
                         "tensor": tensor,
                         "estimator": estimator,
-                        "n_replicas": summary.n_replicas,
-                        "dof": summary.dof,
+                        "n_replicas": deviations.shape[-1],
+                        "dof": deviations.shape[-1] - 1,
                         "n_diverged": n_diverged,
                         "mean_sq_norm": moments.mean_sq_norm,
                         "sq_norm_of_mean": moments.sq_norm_of_mean,
                         "sum_sq_dev": moments.sq_deviations.sum(axis=-1),
-                        "conditional_variance": np.nan if given is None else given.mean(axis=-1),
-                        "conditional_m2": np.nan if of_runs is None else summary.conditional_m2,
-                        **_columns(summary),
+                        **estimate,
                     }
                 )
             )
@@ -128,13 +127,33 @@ def contributions_of(frame: pd.DataFrame) -> Contributions:
     )
 
 
-def _columns(summary: Contributions) -> dict[str, Floats]:
+def estimate_columns(independent: Floats | None, sq_deviations: Floats) -> dict[str, Any]:
+    """What rows of ``statistics`` hold of one estimate, from both parts of its contributions.
+
+    Both are (T, R): the part that is independent between runs, if there is one, and the squared
+    deviations of a gradient from its mean over runs.
+    """
+    if independent is None:
+        summary = summarise(sample_contributions(sq_deviations))
+    else:
+        summary = summarise(rao_blackwell_contributions(independent, sq_deviations), independent)
     return {
+        "conditional_variance": np.nan if independent is None else summary.conditional_mean,
+        "conditional_m2": np.nan if independent is None else summary.conditional_m2,
         "contribution_mean": summary.mean,
         "contribution_m2": summary.m2,
         "contribution_m3": summary.m3,
         "contribution_max": summary.max,
     }
+
+
+def _of_runs(record: GradientRecord) -> pd.DataFrame:
+    """What `control_variates` needs of single runs: a row for each step and run, steps first."""
+    columns = {f"{what} {tensor}": of for (what, tensor), of in record.increments.items()}
+    for tensor in dict.fromkeys(tensor for _, tensor in record.increments):
+        columns[f"conditional {tensor}"] = record.conditional[tensor]
+        columns[f"deviation {tensor}"] = record.moments[FULL, tensor].sq_deviations
+    return pd.DataFrame({name: of.ravel() for name, of in columns.items()})
 
 
 class DivergenceTracker:
@@ -168,6 +187,7 @@ class Summary:
         self._steps_per_epoch = steps_per_epoch
         self._parts: list[pd.DataFrame] = []  # none is changed once it is here
         self._noise: list[pd.DataFrame] = []  # likewise
+        self._of_runs: list[pd.DataFrame] = []  # likewise
 
     def add(self, record: GradientRecord) -> None:
         """Summarise the steps of ``record``, which follow those before."""
@@ -180,22 +200,32 @@ class Summary:
                 name: (trace, record.sq_gradient[name]) for name, trace in record.trace.items()
             }
             self._noise.append(noise_rows(record.steps, parts, n_diverged, epochs))
+        if record.increments:
+            self._of_runs.append(_of_runs(record))
 
     def tables(self) -> Tables:
-        """The artefacts ``statistics``, ``divergence`` and ``noise``, empty where none is told."""
+        """The artefacts ``statistics``, ``divergence`` and ``noise``, empty where none is told.
+
+        Where records have increments also ``of_runs``, which `control_variates.controlled_tables`
+        takes.
+        """
         # One order of rows, whatever number of steps a record holds: blocks merge row by row.
         order = ["quantity", "tensor", "estimator", "step"]
         statistics = pd.concat(self._parts).sort_values(order, ignore_index=True)
         noise = no_noise()
         if self._noise:
             noise = pd.concat(self._noise).sort_values(["tensor", "step"], ignore_index=True)
-        return {"statistics": statistics, "divergence": self._tracker.rows(), "noise": noise}
+        tables = {"statistics": statistics, "divergence": self._tracker.rows(), "noise": noise}
+        if self._of_runs:
+            tables["of_runs"] = pd.concat(self._of_runs, ignore_index=True)
+        return tables
 
     def copy(self) -> Self:
         """The same summary, to be left as it is while this one goes on; rows are shared."""
         other = type(self)(len(self._tracker.first_step), self._steps_per_epoch)
         other._parts = self._parts.copy()
         other._noise = self._noise.copy()
+        other._of_runs = self._of_runs.copy()
         other._tracker.first_step = self._tracker.first_step.copy()
         return other
 
@@ -203,9 +233,11 @@ class Summary:
         """What `restore` needs, as a `artifacts.checkpoint.State`; after the first record."""
         self._parts = [pd.concat(self._parts, ignore_index=True)]
         self._noise = [pd.concat(self._noise, ignore_index=True)] if self._noise else []
+        self._of_runs = [pd.concat(self._of_runs, ignore_index=True)] if self._of_runs else []
         return {
             "statistics": self._parts[0],
             "noise": self._noise[0] if self._noise else None,
+            "of_runs": self._of_runs[0] if self._of_runs else None,
             "first_step": self._tracker.first_step,
         }
 
@@ -213,4 +245,5 @@ class Summary:
         """Go on from what `state` gave."""
         self._parts = [state["statistics"]]
         self._noise = [] if state["noise"] is None else [state["noise"]]
+        self._of_runs = [] if state["of_runs"] is None else [state["of_runs"]]
         self._tracker.first_step = state["first_step"].copy()

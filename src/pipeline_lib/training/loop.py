@@ -2,10 +2,11 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, runtime_checkable
 
 import numpy as np
-from torch import Generator, Tensor
+from torch import Generator, Tensor, float64
 
 from pipeline_lib.estimation.statistics import ALL, CLIPPED, FULL, STOCHASTIC, GradientRecord
 from pipeline_lib.training.labelled import OwnState
@@ -49,16 +50,27 @@ class ExampleVariance(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Recording:
+    """How many ``steps`` make one record, and whether with `GradientRecord.increments`.
+
+    These need a stack that knows its full gradients and var(g_t | F_t).
+    """
+
+    steps: int = 64
+    increments: bool = False
+
+
 def train(
     stack: ReplicaStack[Batch],
     draw_batch: Callable[[], Batch],
     batch_size: int,
     learning_rates: Sequence[float],
-    steps_per_record: int = 64,
+    recording: Recording = Recording(),
     first_step: int = 0,
     update: Update | None = None,
 ) -> Iterator[GradientRecord]:
-    """Make a step for each of ``learning_rates``; a record every ``steps_per_record`` steps.
+    """Make a step for each of ``learning_rates``; a record every ``recording.steps`` steps.
 
     ``stack``, ``draw_batch`` and ``update`` stand before ``first_step``, the first of those made
     here; without ``update`` they are those of plain SGD.
@@ -68,15 +80,18 @@ def train(
     does not wait for it.
     """
     update = Update(stack.parameters) if update is None else update
-    for start in range(first_step, len(learning_rates), steps_per_record):
-        steps = range(start, min(start + steps_per_record, len(learning_rates)))
+    for start in range(first_step, len(learning_rates), recording.steps):
+        steps = range(start, min(start + recording.steps, len(learning_rates)))
         reports: list[Report] = []
         for step in steps:
             batch = draw_batch()
             gradients = stack.gradients(batch)
             moments = step_moments(STOCHASTIC, gradients)
+            along: Mapping[str, Tensor] = {}
             full = stack.full_gradients()
             full_moments = {} if full is None else step_moments(FULL, full)
+            if recording.increments and full is not None:
+                along = {name: _along(gradients[name], full[name]) for name in full}
             given = None
             if isinstance(stack, ConditionalFromBatch):
                 given = stack.conditional_from_batch(batch)
@@ -91,7 +106,7 @@ def train(
             trace: Mapping[str, Tensor] = {}
             if full_moments and isinstance(stack, ExampleVariance):
                 trace = stack.example_variance(conditional, batch_size)
-            reports.append(Report(moments | full_moments, conditional, trace=trace))
+            reports.append(Report(moments | full_moments, conditional, trace=trace, along=along))
             update.step(gradients, learning_rates[step])
         yield gather_record(np.array(steps), reports)
 
@@ -110,7 +125,7 @@ class TorchRun(Generic[Batch]):
         generator: Generator,
         batch_size: int,
         learning_rates: Sequence[float],
-        steps_per_record: int = 64,
+        recording: Recording = Recording(),
         update: Update | None = None,
     ) -> None:
         self._stack = stack
@@ -118,7 +133,7 @@ class TorchRun(Generic[Batch]):
         self._draws: object = draw_batch
         self._generator = generator
         self._update = Update(stack.parameters) if update is None else update
-        self._settings = batch_size, learning_rates, steps_per_record
+        self._settings = batch_size, learning_rates, recording
 
     def records(self, first_step: int) -> Iterator[GradientRecord]:
         """Train from ``first_step`` to the end."""
@@ -154,6 +169,11 @@ def step_moments(quantity: str, gradients: Mapping[str, Tensor]) -> Moments:
         (quantity, name): gradient_moments(gradient)
         for name, gradient in zip(names, gradients.values(), strict=True)
     }
+
+
+def _along(gradients: Tensor, full: Tensor) -> Tensor:
+    """``<G, g - G>`` of each replica, (R,), float64."""
+    return ((gradients - full) * full).flatten(start_dim=1).sum(dim=1, dtype=float64)
 
 
 def _conditional(

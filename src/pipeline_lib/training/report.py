@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline_lib.estimation.control_variates import ALONG, SQUARE
 from pipeline_lib.estimation.statistics import (
     ALL,
     CLIPPED,
@@ -33,6 +34,7 @@ class Report:
     conditional: ByTensor = field(default_factory=dict)
     excess: ByTensor = field(default_factory=dict)
     trace: ByTensor = field(default_factory=dict)
+    along: ByTensor = field(default_factory=dict)  # <E[g_t | F_t], g_t - E[g_t | F_t]>
 
     def with_moments(self, moments: Moments) -> "Report":
         """The same with the ``moments`` of further gradients."""
@@ -51,6 +53,12 @@ def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> Gradie
         if len(of_tensors) > 1:
             total = {name: np.sum([m[name] for m in of_tensors], axis=0) for name in of_tensors[0]}
             parts[quantity, ALL] = total
+    conditional = _by_tensor([one.conditional for one in reports])
+    increments: dict[tuple[str, str], Floats] = {}
+    for name in reports[0].along:
+        increments[ALONG, name] = _gather([one.along[name] for one in reports])
+        norms = (parts[quantity, name]["sq_norms"] for quantity in (STOCHASTIC, FULL))
+        increments[SQUARE, name] = next(norms) - next(norms) - conditional[name]
     moments, finite = {}, np.ones(1, dtype=bool)
     means = {
         key: parts.pop(key)["sq_deviations"] for key in list(parts) if key[0] == CONDITIONAL_MEAN
@@ -69,11 +77,12 @@ def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> Gradie
         steps,
         moments,
         finite,
-        _by_tensor([one.conditional for one in reports]),
+        conditional,
         {tensor: deviations for (_, tensor), deviations in means.items()},
         excess,
         trace,
         {name: parts[FULL, name]["sq_norms"] - excess.get(name, 0.0) for name in trace},
+        increments,
     )
 
 

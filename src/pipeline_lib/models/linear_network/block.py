@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
+from pipeline_lib.estimation.control_variates import controlled_tables
 from pipeline_lib.estimation.pooling import group_sizes, pooled
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC, GradientRecord
 from pipeline_lib.models.linear_network.deep import DeepLinearReplicas
@@ -43,7 +44,7 @@ from pipeline_lib.sampling.gaussian import GaussianBatch, GaussianSampler
 from pipeline_lib.seeding import torch_seed
 from pipeline_lib.study.block import CPU, Hardware
 from pipeline_lib.study.optimizers import Sgd
-from pipeline_lib.training.loop import TorchRun
+from pipeline_lib.training.loop import Recording, TorchRun
 from pipeline_lib.training.replica_moments import has_kernel
 from pipeline_lib.training.report import Report, gather_record
 from pipeline_lib.training.resumable import Run, train_side_by_side
@@ -74,12 +75,13 @@ class Grouping:
     Values depend on it: a group (of at most so many, made even) is a random stream and costs one
     degree of freedom. ``dtype`` is that of weights and gradients, ``float32`` or ``float64``.
     ``reduce`` trains the equivalent network of p + p2 hidden units, if two layers have more and SGD
-    trains them.
+    trains them. ``controlled`` takes off the Rao-Blackwell estimate what control variates explain.
     """
 
     replicas_at_once: int = 20
     dtype: str = "float32"
     reduce: bool = True
+    controlled: bool = True
 
 
 def linear_network_block(
@@ -117,7 +119,8 @@ def linear_network_block(
 
         def make_run(group: int) -> Run:
             stream = _child(plan.stream, group)
-            return _group(network, replace(plan, n_replicas=sizes[group], stream=stream))
+            of_group = replace(plan, n_replicas=sizes[group], stream=stream)
+            return _group(network, of_group, grouping.controlled)
 
         tables = train_side_by_side(
             make_run,
@@ -127,12 +130,14 @@ def linear_network_block(
             checkpoint,
             initializer=lambda: torch.set_num_threads(1),  # torch's setting belongs to the thread
         )
+    if grouping.controlled:
+        tables = controlled_tables(tables, plan.learning_rates)
     block = pooled([BlockTables(**of_group) for of_group in tables], sizes)
     block.log_divergence(plan.n_replicas, plan.batch_size)
     return block
 
 
-def _group(network: Network, plan: StepPlan) -> Run:
+def _group(network: Network, plan: StepPlan, controlled: bool) -> Run:
     weights, b = network.weights, plan.batch_size
     p, n_replicas = weights[0].shape[1], plan.n_replicas
     generator = torch.Generator(weights[0].device).manual_seed(torch_seed(plan.stream))
@@ -141,7 +146,7 @@ def _group(network: Network, plan: StepPlan) -> Run:
     form = preferred_form(p, len(weights[0]), len(weights[1]), b) if two_layers else "inputs"
     sampler = GaussianSampler(p, b, n_replicas, generator, form, weights[0].dtype)
     if two_layers and plan.is_plain and has_kernel(weights[0]):
-        return KernelRun(network, sampler, plan.learning_rates, n_replicas)
+        return KernelRun(network, sampler, plan.learning_rates, n_replicas, controlled)
     stack: ReplicaStack[GaussianBatch]
     if two_layers:
         stack = TwoLayerReplicas(weights[0], weights[1], network.teacher, n_replicas)
@@ -149,7 +154,8 @@ def _group(network: Network, plan: StepPlan) -> Run:
         stack = DeepLinearReplicas(weights, network.teacher, n_replicas)
     rates = plan.learning_rates.tolist()
     update = Update(stack.parameters, plan.optimizer, plan.clipping)
-    return TorchRun(stack, sampler, generator, b, rates, _STEPS_PER_RECORD, update)
+    recording = Recording(_STEPS_PER_RECORD, increments=controlled)
+    return TorchRun(stack, sampler, generator, b, rates, recording, update)
 
 
 class KernelRun:
@@ -161,12 +167,14 @@ class KernelRun:
         draw_batch: GaussianSampler,
         learning_rates: Floats,
         n_replicas: int,
+        with_increments: bool = False,
     ) -> None:
         w1, w2, teacher = (weight.numpy() for weight in (*network.weights, network.teacher))
         first, second = (np.repeat(w[None], n_replicas, axis=0) for w in (w1, w2))
         self._kernel = TwoLayerKernel(first, second, teacher)
         self._draw_batch = draw_batch
         self._learning_rates = learning_rates
+        self._with_increments = with_increments
 
     def records(self, first_step: int) -> Iterator[GradientRecord]:
         """Train from ``first_step`` to the end."""
@@ -174,7 +182,10 @@ class KernelRun:
         p, b = draw_batch.n_features, draw_batch.batch_size
         for start in range(first_step, len(all_rates), _STEPS_PER_RECORD):
             rates = all_rates[start : start + _STEPS_PER_RECORD]
-            reports = [_report(kernel.step(draw_batch(), rate), p, b) for rate in rates]
+            reports = [
+                _report(kernel.step(draw_batch(), rate), p, b, self._with_increments)
+                for rate in rates
+            ]
             yield gather_record(np.arange(start, start + len(rates)), reports)
 
     def state(self) -> dict[str, Any]:
@@ -188,7 +199,7 @@ class KernelRun:
         self._draw_batch.generator.set_state(state["generator"])
 
 
-def _report(numbers: StepNumbers, p: int, batch_size: int) -> Report:
+def _report(numbers: StepNumbers, p: int, batch_size: int, with_increments: bool) -> Report:
     moments = {
         key: {
             "sq_norms": torch.from_numpy(numbers.sq_norms[row]),
@@ -204,7 +215,13 @@ def _report(numbers: StepNumbers, p: int, batch_size: int) -> Report:
         torch.from_numpy(numbers.first_layer),
         {name: moments[FULL, name]["sq_norms"] for name in (W1, W2)},
     )
-    return Report(moments, conditional, trace=variance_of_one(conditional, batch_size))
+    along = {W1: torch.from_numpy(numbers.along[0]), W2: torch.from_numpy(numbers.along[1])}
+    return Report(
+        moments,
+        conditional,
+        trace=variance_of_one(conditional, batch_size),
+        along=along if with_increments else {},
+    )
 
 
 def _child(stream: np.random.SeedSequence, group: int) -> np.random.SeedSequence:

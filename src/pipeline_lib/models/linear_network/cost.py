@@ -65,11 +65,15 @@ def block_cost(model: LinearNetwork, experiment: Experiment, b: int, threads: in
     of_noise = len(model.layers) * steps
     # Every group's table stays until they are pooled, which stacks them.
     tables = (2 * groups + 3) * (rows + of_noise) * ROW_IN_MEMORY
-    resident = numbers * ITEMSIZE[model.dtype] + tables
+    # What control variates need of single runs: four numbers a matrix; then as many again, twice.
+    of_runs = 4 * len(model.layers[1:]) * steps * replicas * 8
+    resident = numbers * ITEMSIZE[model.dtype] + tables + 3 * of_runs
     written = (
         file_bytes("statistics", rows) + file_bytes("divergence", 0) + file_bytes("noise", of_noise)
     )
     saved = groups * (saved_table_bytes("statistics", rows) + saved_table_bytes("noise", of_noise))
-    checkpoint = at_once * (1 + optimizer.kept) * parameters * ITEMSIZE[model.dtype] + saved
+    checkpoint = (
+        at_once * (1 + optimizer.kept) * parameters * ITEMSIZE[model.dtype] + saved + of_runs
+    )
     operations = float(replicas * steps * step)
     return BlockCost(steps, replicas, groups, groups, operations, resident, written, checkpoint)

@@ -37,6 +37,7 @@ class StepNumbers:
     sq_deviations: NDArray[np.float64]  # (4, R), from the mean over replicas
     residual: NDArray[np.float64]  # (R,): |𝒲|^2
     first_layer: NDArray[np.float64]  # (R,): |W1|^2
+    along: NDArray[np.float64]  # (2, R): <G, g - G> of both matrices, G the population gradient
 
 
 @dataclass(eq=False)
@@ -62,7 +63,7 @@ class TwoLayerKernel:
         n_replicas = len(self.w1)
         numbers = StepNumbers(
             *(np.zeros(shape) for shape in ((4, n_replicas), 4, (4, n_replicas))),
-            *(np.zeros(n_replicas) for _ in range(2)),
+            *(np.zeros(shape) for shape in (n_replicas, n_replicas, (2, n_replicas))),
         )
         given = batch.x if isinstance(batch, Inputs) else batch.s
         _step(
@@ -76,6 +77,7 @@ class TwoLayerKernel:
             self._of_second,
             numbers.residual,
             numbers.first_layer,
+            numbers.along,
         )
         for rows, pair in (((G1, FULL1), self._of_first), ((G2, FULL2), self._of_second)):
             vectors = pair.reshape(n_replicas, -1)
@@ -103,8 +105,9 @@ def _step(
     of_second: Any,
     residual_sq: Any,
     first_layer_sq: Any,
+    along: Any,
 ) -> None:
-    """Fill ``g_1 = W2ᵀ𝒲S``, ``g_2 = 𝒲SW1ᵀ``, W2ᵀ𝒲, 𝒲W1ᵀ, |𝒲|^2 and |W1|^2; then update."""
+    """Fill ``g_1 = W2ᵀ𝒲S``, ``g_2 = 𝒲SW1ᵀ``, W2ᵀ𝒲, 𝒲W1ᵀ, |𝒲|^2, |W1|^2, ``along``; then update."""
     p2, p = teacher.shape
     hidden, b = w1.shape[1], given.shape[1]
     both = np.empty((2, p2, p), w1.dtype)  # 𝒲S and 𝒲
@@ -136,6 +139,8 @@ def _step(
             np.dot(first, given[r], g1)
             # g_2 and 𝒲W1ᵀ in one product, which is faster than two.
             np.dot(joint, w1[r].T, of_second[r].reshape((2 * p2, hidden)))
+        along[0, r] = _along(g1.ravel(), first.ravel())
+        along[1, r] = _along(g2.ravel(), second.ravel())
         _update(w1[r].ravel(), g1.ravel(), learning_rate)
         _update(w2[r].ravel(), g2.ravel(), learning_rate)
 
@@ -153,6 +158,17 @@ def _scale(row: Any, factor: Any, out: Any) -> None:
 def _update(weights: Any, gradient: Any, learning_rate: Any) -> None:
     for j in range(weights.shape[0]):
         weights[j] -= learning_rate * gradient[j]
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _along(gradient: Any, full: Any) -> float:
+    total = 0.0
+    for start in range(0, full.shape[0], 512):
+        part = full.dtype.type(0)
+        for j in range(start, min(start + 512, full.shape[0])):
+            part += full[j] * (gradient[j] - full[j])
+        total += part
+    return total
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})

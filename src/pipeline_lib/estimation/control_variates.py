@@ -1,0 +1,143 @@
+"""Control variates for var(g_t | F_t): what the run did by chance before t, whose mean is known.
+
+var(g_t | F_t) is a function of the weights w_t. Most of its spread between runs comes from how far
+earlier mini-batches took each run down the loss. Two numbers of every step tell that, and have mean
+0 given F_s whatever the weights are: with ``G = E[g_s | F_s]``,
+
+- ``along``: ``<G, g_s - G>``, the chance part of the decrease of the loss, to first order in the
+  learning rate alpha,
+- ``square``: ``|g_s|^2 - E[|g_s|^2 | F_s]``, to second order.
+
+Sums of them over the steps before t, weighted with alpha_s and alpha_s^2, are martingales, so their
+mean is 0 at every t. With a second set, weighted by the training time so far besides, the controls
+tell early chance from late. The estimate is corrected by what they explain,
+``v_r - beta_r' x_r``, where beta_r is the least-squares slope over all runs but r. Since x_r is
+independent of these and has mean 0, the expectation is that of v_r, exactly, for every number of
+runs. Whatever the optimiser, the controls are valid; how much they explain is another matter.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline_lib.estimation.statistics import ALL, STOCHASTIC, Tables, estimate_columns
+
+Floats = NDArray[np.float64]
+
+ALONG, SQUARE = "along", "square"
+
+# A slope costs about one run in so many of its precision.
+_RUNS_PER_CONTROL = 5
+_STEPS_AT_ONCE = 64
+# Of a run's mean square: a direction with less is a combination of the others, up to rounding.
+_NEGLIGIBLE = 1e-10
+
+
+def controls(increments: Mapping[tuple[str, str], Floats], learning_rates: Floats) -> Floats:
+    """The control variates (q, T, R) of each step and run, from all increments (T, R).
+
+    q is twice the number of increments if the runs are at least five times as many; else it is that
+    number, without regard to the training time; else 0.
+    """
+    keys = list(increments)
+    n_steps, n_runs = increments[keys[0]].shape
+    affordable = (q for q in (2 * len(keys), len(keys)) if n_runs >= _RUNS_PER_CONTROL * q)
+    sums = np.zeros((next(affordable, 0), n_steps, n_runs))
+    rates = learning_rates[:n_steps, None]
+    for k, before in enumerate(sums):
+        key = keys[k % len(keys)]
+        weights = rates if key[0] == ALONG else rates**2
+        if k >= len(keys):
+            weights = weights * np.cumsum(rates, axis=0)
+        np.cumsum((weights * increments[key])[:-1], axis=0, out=before[1:])
+    return sums
+
+
+def controlled(values: Floats, of_controls: Floats) -> Floats:
+    """``values`` (..., T, R) of R independent runs less what the controls (q, T, R) explain.
+
+    The slopes of a run are those of least squares, with an intercept, over all other runs. Steps
+    with a number that is not finite stay as they are.
+    """
+    result = values.copy()
+    if len(of_controls) == 0:
+        return result
+    usable = np.isfinite(of_controls).all(axis=(0, 2))
+    usable &= np.isfinite(values).all(axis=(*range(values.ndim - 2), -1))
+    steps = np.flatnonzero(usable)
+    for start in range(0, len(steps), _STEPS_AT_ONCE):
+        chosen = steps[start : start + _STEPS_AT_ONCE]
+        x = np.moveaxis(of_controls[:, chosen], 0, -1)  # (t, R, q)
+        result[..., chosen, :] -= _explained(values[..., chosen, :], x)
+    return result
+
+
+def _explained(values: Floats, x: Floats) -> Floats:
+    """``x_r . beta_r`` (..., t, R) for ``x`` (t, R, q), beta_r from all runs but r."""
+    n_runs = x.shape[1]
+    scale = np.sqrt(np.mean(x * x, axis=1, keepdims=True))
+    x = x / np.where(scale > 0, scale, 1.0)
+    design = x - x.mean(axis=1, keepdims=True)
+    eigenvalues, vectors = np.linalg.eigh(np.swapaxes(design, 1, 2) @ design)
+    kept = eigenvalues > _NEGLIGIBLE * n_runs
+    inverse = np.where(kept, 1.0 / np.where(kept, eigenvalues, 1.0), 0.0)
+    # Rows of `solved` are (X'X)^-1 x_r, from which the slopes without run r follow:
+    # beta_r = beta - (X'X)^-1 x_r e_r / (1 - h_r), with the residual e_r and the leverage h_r.
+    solved = (design @ vectors * inverse[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+    slopes = np.einsum("trq,...tr->...tq", solved, values)
+    fitted = np.einsum("trq,...tq->...tr", design, slopes)
+    residuals = values - values.mean(axis=-1, keepdims=True) - fitted
+    left = 1 - 1 / n_runs - np.einsum("trq,trq->tr", solved, design)  # 1 - h_r
+    alone = left < 1e-9  # other runs tell no slope of a control that this one alone has
+    own = np.einsum("trq,trq->tr", solved, x) * residuals / np.where(alone, 1.0, left)
+    return np.where(alone, 0.0, np.einsum("trq,...tq->...tr", x, slopes) - own)
+
+
+def controlled_tables(groups: Sequence[Tables], learning_rates: Floats) -> list[Tables]:
+    """The tables of groups of runs with the rows of ``rao_blackwell`` corrected by all their runs.
+
+    Each group's ``of_runs`` is taken out; they are those that `statistics.Summary` makes.
+    """
+    n_steps = groups[0]["statistics"]["step"].nunique()
+    of_groups = [group["of_runs"] for group in groups]
+    sizes = [len(of) // n_steps for of in of_groups]
+    values = {
+        str(name): np.concatenate([of[name].to_numpy().reshape(n_steps, -1) for of in of_groups], 1)
+        for name in of_groups[0].columns
+    }
+    by_part: dict[str, dict[str, Floats]] = {}
+    for name, of in values.items():
+        part, _, tensor = name.partition(" ")
+        by_part.setdefault(part, {})[tensor] = of
+    increments = {
+        (what, name): of for what in (ALONG, SQUARE) for name, of in by_part[what].items()
+    }
+    tensors = list(by_part["conditional"])
+    with np.errstate(over="ignore", invalid="ignore"):  # of runs that diverge
+        x = controls(increments, learning_rates)
+        own = controlled(np.stack([by_part["conditional"][name] for name in tensors]), x)
+    deviations = np.stack([by_part["deviation"][name] for name in tensors])
+    if len(tensors) > 1:
+        tensors.append(ALL)
+        own, deviations = (
+            np.concatenate([of, of.sum(0, keepdims=True)]) for of in (own, deviations)
+        )
+    ends = np.cumsum(sizes)
+    return [
+        _corrected(group, tensors, own[..., end - size : end], deviations[..., end - size : end])
+        for group, size, end in zip(groups, sizes, ends, strict=True)
+    ]
+
+
+def _corrected(group: Tables, tensors: Sequence[str], own: Floats, deviations: Floats) -> Tables:
+    """The tables of a group with its estimates made from ``own`` and ``deviations`` (n, T, R)."""
+    rows = group["statistics"].copy()
+    of_estimator = (rows["quantity"] == STOCHASTIC) & (rows["estimator"] == "rao_blackwell")
+    for name, conditional, squares in zip(tensors, own, deviations, strict=True):
+        chosen = of_estimator & (rows["tensor"] == name) & (rows["n_diverged"] == 0)
+        steps = rows.loc[chosen, "step"].to_numpy()
+        columns = pd.DataFrame(estimate_columns(conditional[steps], squares[steps]))
+        rows.loc[chosen, columns.columns] = columns.to_numpy()
+    return {"statistics": rows, **{k: group[k] for k in ("divergence", "noise")}}

@@ -1,0 +1,223 @@
+"""Control variates of var(g_t | F_t): slopes, mean 0, and what they do to a linear network."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+
+from pipeline_lib.estimation.aggregation import variance_table
+from pipeline_lib.estimation.control_variates import ALONG, SQUARE, controlled, controls
+from pipeline_lib.estimation.inference import sidak_level
+from pipeline_lib.estimation.statistics import ALL, STOCHASTIC
+from pipeline_lib.models.linear_network import block as network_block
+from pipeline_lib.models.linear_network.block import Grouping, linear_network_block
+from pipeline_lib.models.linear_network.deep import DeepLinearReplicas
+from pipeline_lib.models.linear_network.student import Student
+from pipeline_lib.models.linear_network.two_layer import TwoLayerReplicas
+from pipeline_lib.sampling.gaussian import GaussianSampler
+from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.study.optimizers import Sgd
+from pipeline_lib.theory import two_layer as theory
+from pipeline_lib.training.loop import Recording, train
+from pipeline_lib.training.steps import StepPlan
+
+RNG = np.random.default_rng(7)
+PAIR = {(what, name): RNG.standard_normal((6, 40)) for what in (ALONG, SQUARE) for name in "ab"}
+
+
+def weights(*widths: int, seed: int = 0, scale: float = 0.3) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    sizes = zip(widths[1:], widths[:-1], strict=True)
+    return [scale * rng.standard_normal((m, n)) / n**0.5 for m, n in sizes]
+
+
+def student(*widths: int) -> Student:
+    return Student(tuple(weights(*widths)), np.linalg.multi_dot(weights(*widths, seed=1)[::-1]))
+
+
+def plan_of(b: int, runs: int, steps: int, seed: int = 3) -> StepPlan:
+    rates = 0.1 / np.arange(1, steps + 1)
+    return StepPlan(rates, b, runs, seed_sequence(seed, "batches", b), "online")
+
+
+def estimates(statistics: pd.DataFrame, tensor: str = ALL) -> pd.DataFrame:
+    table = variance_table({(0, 0): [statistics]}, 0.95)
+    chosen = (table["quantity"] == STOCHASTIC) & (table["estimator"] == "rao_blackwell")
+    return table[chosen & (table["tensor"] == tensor)].set_index("step")
+
+
+def test_slopes_are_those_of_all_other_runs():
+    values, x = RNG.standard_normal((2, 3, 15)), RNG.standard_normal((4, 3, 15))
+    found = controlled(values, x)
+    for k, t, r in product(range(2), range(3), range(15)):
+        others = np.arange(15) != r
+        design = np.column_stack([np.ones(14), x[:, t, others].T])
+        slopes = np.linalg.lstsq(design, values[k, t, others], rcond=None)[0][1:]
+        assert found[k, t, r] == pytest.approx(values[k, t, r] - slopes @ x[:, t, r], rel=1e-9)
+
+
+def test_what_controls_explain_is_taken_off():
+    x = RNG.standard_normal((3, 2, 10))
+    values = 5.0 + np.einsum("q,qtr->tr", [1.0, -2.0, 0.5], x)
+    assert_allclose(controlled(values, x), 5.0, rtol=1e-10)
+
+
+def test_the_expectation_stays_whatever_depends_on_what():
+    # Outcomes of one run: v depends on x in no straight line, and x has mean 0. All samples of six
+    # runs, each as likely as the others, among them those in which x is constant.
+    v, x = np.array([1.0, 4.0, 2.0]), np.array([-3.0, 1.0, 2.0])
+    samples = np.array(list(product(range(3), repeat=6)))
+    found = controlled(v[samples], x[samples][None])
+    assert found.mean() == pytest.approx(v.mean(), rel=1e-12)
+    # Slopes that know their own run would not do: the same with slopes of all runs.
+    naive = []
+    for of, xs in zip(v[samples], x[samples], strict=True):
+        spread = ((xs - xs.mean()) ** 2).sum()
+        slope = ((xs - xs.mean()) * of).sum() / spread if spread > 0 else 0.0
+        naive.append(of.mean() - slope * xs.mean())
+    assert abs(np.mean(naive) - v.mean()) > 1e-3
+
+
+def test_controls_that_repeat_each_other_or_are_zero_change_nothing():
+    values, x = RNG.standard_normal((3, 30)), RNG.standard_normal((2, 3, 30))
+    doubled = np.concatenate([x, 1e6 * x, np.zeros((1, 3, 30))])
+    assert_allclose(controlled(values, doubled), controlled(values, x), rtol=1e-9)
+    assert_array_equal(controlled(values, np.zeros((2, 3, 30))), values)
+
+
+def test_steps_with_lost_runs_stay_as_they_are():
+    values, x = RNG.standard_normal((4, 30)), RNG.standard_normal((2, 4, 30))
+    values[2, 5], x[1, 3, 0] = np.inf, np.nan
+    found = controlled(values, x)
+    assert_array_equal(found[2:], values[2:])
+    assert_array_equal(found[:2], controlled(values[:2], x[:, :2]))
+    assert not np.any(found[:2] == values[:2])
+
+
+@pytest.mark.parametrize(("runs", "expected"), [(19, 0), (20, 4), (39, 4), (40, 8), (1000, 8)])
+def test_controls_need_five_runs_each(runs, expected):
+    increments = {key: RNG.standard_normal((6, runs)) for key in PAIR}
+    assert controls(increments, np.full(6, 0.1)).shape == (expected, 6, runs)
+
+
+def test_controls_are_sums_over_the_steps_before():
+    rates = 0.3 / np.arange(1, 7)
+    found = controls(PAIR, rates)
+    assert_array_equal(found[:, 0], 0)
+    for k, ((what, _), of) in enumerate(PAIR.items()):
+        power = 1 if what == ALONG else 2
+        for t in range(1, 6):
+            terms = [rates[s] ** power * of[s] for s in range(t)]
+            times = [rates[: s + 1].sum() for s in range(t)]
+            assert_allclose(found[k, t], np.sum(terms, axis=0), rtol=1e-12)
+            late = np.einsum("s,sr->r", times, terms)
+            assert_allclose(found[4 + k, t], late, rtol=1e-10)
+
+
+@pytest.mark.parametrize("b", [1, 4, 64])
+@pytest.mark.parametrize("layers", [(5, 9, 4), (4, 6, 5, 3)])
+def test_increments_are_what_they_say(b, layers, monkeypatch):
+    """From the gradients of one step at weights that differ, by torch and by the kernel."""
+    given, runs = student(*layers), 50
+    seen = []
+    stacks = TwoLayerReplicas if len(layers) == 3 else DeepLinearReplicas
+    gradients = stacks.gradients
+
+    def noting(self, batch):
+        found = gradients(self, batch)
+        seen.append(({k: g.clone() for k, g in found.items()}, self))
+        return found
+
+    def increments(by_torch):
+        if by_torch:
+            monkeypatch.setattr(network_block, "has_kernel", lambda tensor: False)
+        plan = plan_of(b, runs, 3)
+        network = network_block.Network(
+            tuple(torch.as_tensor(w) for w in given.weights), torch.as_tensor(given.teacher)
+        )
+        (record,) = network_block._group(network, plan, True).records(0)
+        return record.increments
+
+    compiled = increments(by_torch=False)
+    monkeypatch.setattr(stacks, "gradients", noting)
+    by_torch = increments(by_torch=True)
+    assert compiled.keys() == by_torch.keys()
+    assert len(by_torch) == 2 * (len(layers) - 1)
+    for key, of in by_torch.items():
+        assert_allclose(compiled[key], of, rtol=1e-9, atol=1e-12)
+    # The last step's definition; weights have moved on since, by the last update.
+    found, stack = seen[-1]
+    for name, gradient in found.items():
+        stack.parameters[name] += 0.1 / 3 * gradient
+    variance = stack.conditional_variance(b)
+    for name, full in stack.full_gradients().items():
+        g, mean = (of.flatten(1).numpy() for of in (found[name], full))
+        along = np.einsum("rp,rp->r", mean, g - mean)
+        square = (g**2).sum(1) - variance[name].numpy() - (mean**2).sum(1)
+        assert_allclose(by_torch[ALONG, name][-1], along, rtol=1e-8, atol=1e-12)
+        assert_allclose(by_torch[SQUARE, name][-1], square, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("b", [1, 8])
+def test_increments_have_mean_zero(b):
+    given, runs = student(5, 9, 4), 20_000
+    tensors = [torch.as_tensor(w) for w in (*given.weights, given.teacher)]
+    stack = TwoLayerReplicas(*tensors, runs)
+    sampler = GaussianSampler(5, b, runs, torch.Generator().manual_seed(5), "inputs", torch.float64)
+    (record,) = train(stack, sampler, b, [0.05, 0.05], Recording(increments=True))
+    z = [of.mean(1) / of.std(1) * runs**0.5 for of in record.increments.values()]
+    assert np.abs(z).max() < stats.norm.isf((1 - sidak_level(0.999, 8)) / 2)
+
+
+@pytest.mark.parametrize(("b", "least"), [(1, 2.0), (4, 5.0), (64, 20.0)])
+@pytest.mark.parametrize("layers", [(16, 40, 24), (12, 20, 16, 10)])
+def test_a_run_is_worth_more(b, least, layers):
+    """The squared standard error of the same runs, and both estimates against each other."""
+    plan = plan_of(b, 200, 40)
+    one, other = (
+        linear_network_block(student(*layers), plan, Grouping(50, controlled=is_so)).statistics
+        for is_so in (True, False)
+    )
+    rest = (one["estimator"] == "sample").to_numpy()
+    pd.testing.assert_frame_equal(one[rest], other[rest], check_exact=True)
+    ours, plain = estimates(one), estimates(other)
+    ratio = (plain["std_error"] / ours["std_error"]) ** 2
+    assert ratio[ratio.index > 0].median() > least
+    z = (ours["variance"] - plain["variance"]) / plain["std_error"]
+    assert np.abs(z[z.index > 0]).max() < stats.norm.isf((1 - sidak_level(0.999, 40 * 6)) / 2)
+    # Nothing happened before the first step.
+    pd.testing.assert_series_equal(ours.loc[0], plain.loc[0], check_exact=True)
+
+
+def test_tensors_add_up_and_momentum_is_no_obstacle():
+    plan = plan_of(4, 60, 12)
+    plan = StepPlan(plan.learning_rates, 4, 60, plan.stream, "online", Sgd(momentum=0.5))
+    block = linear_network_block(student(5, 9, 4), plan, Grouping(20)).statistics
+    of_all, w1, w2 = (estimates(block, name) for name in (ALL, "W1", "W2"))
+    assert_allclose(of_all["variance"], w1["variance"] + w2["variance"], rtol=1e-12)
+    plain = linear_network_block(student(5, 9, 4), plan, Grouping(20, controlled=False)).statistics
+    ratio = (estimates(plain)["std_error"] / of_all["std_error"]) ** 2
+    assert ratio[1:].median() > 2
+
+
+@pytest.mark.parametrize("runs", [20, 40])
+def test_intervals_cover_the_exact_variance_after_one_step(runs):
+    """Of 200 experiments with so many runs; the exact value comes from the theory."""
+    given = student(5, 9, 4)
+    exact = theory.first_step_variance(*given.weights, given.teacher, 0.1).at(4)
+    truth, covered, errors = exact["g1"] + exact["g2"], 0, []
+    for seed in range(200):
+        plan = plan_of(4, runs, 2, seed)
+        block = linear_network_block(given, plan, Grouping(runs // 2, "float64"))
+        row = estimates(block.statistics).loc[1]
+        covered += row["ci_low"] <= truth <= row["ci_high"]
+        errors.append((row["variance"] - truth, row["std_error"]))
+    assert stats.binomtest(covered, 200, 0.95).pvalue > 0.001
+    deviations, said = np.transpose(errors)
+    # Unbiased, and as precise as it says, within what 200 experiments can tell.
+    assert abs(deviations.mean()) < 3.3 * deviations.std() / 200**0.5
+    assert 0.75 < np.sqrt((said**2).mean()) / deviations.std() < 1.4
