@@ -1,12 +1,13 @@
 """How often an interval holds the variance, in all experiments and in those relied on."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.calibration.laws import Draws, Law
+from pipeline_lib.estimation.control_variates import RUNS_PER_CONTROL, controlled
 from pipeline_lib.estimation.inference import Interval
 from pipeline_lib.estimation.judged import judged
 from pipeline_lib.estimation.reliability import Estimate
@@ -83,11 +84,36 @@ def simulate(
 
 
 def _moments(pieces: Sequence[Sequence[Draws]], variance: float) -> Contributions:
-    pooled = [pool([_contributions(group, variance) for group in groups]) for groups in pieces]
+    pooled = [
+        pool([_contributions(group, variance) for group in _controlled(groups)])
+        for groups in pieces
+    ]
     names = Contributions.__dataclass_fields__
     return Contributions(
         **{name: np.concatenate([getattr(one, name) for one in pooled]) for name in names}
     )
+
+
+def _controlled(groups: Sequence[Draws]) -> Sequence[Draws]:
+    """The groups with what the controls of all their runs explain taken off."""
+    if not groups[0].increments:
+        return groups
+    conditional = [one.conditional for one in groups if one.conditional is not None]
+    # Repeats stand where `control_variates` has steps; each has made one step at a rate of 1.
+    x = np.stack(
+        [
+            np.concatenate([one.increments[key] for one in groups], axis=1)
+            for key in groups[0].increments
+        ]
+    )
+    if x.shape[2] < RUNS_PER_CONTROL * len(x):
+        return groups
+    own = controlled(np.concatenate(conditional, axis=1), x)
+    ends = np.cumsum([one.shape[1] for one in conditional])[:-1]
+    return [
+        replace(one, conditional=of)
+        for one, of in zip(groups, np.split(own, ends, axis=1), strict=True)
+    ]
 
 
 def coverage(

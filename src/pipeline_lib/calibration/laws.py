@@ -1,7 +1,7 @@
 """Laws of gradients whose variance is known: Gaussian, heavier than Gaussian, and real training."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from itertools import islice
@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.estimation.control_variates import ALONG, RUNS_PER_CONTROL, SQUARE
 from pipeline_lib.theory import heavy_tails
 from pipeline_lib.theory.batch_polynomial import value_at
 from pipeline_lib.theory.linear_regression import conditional_variance, exact_moments
@@ -30,11 +31,14 @@ class Draws:
     vectors: (repeats, runs, p), whose variance is estimated by squared deviations.
     conditional: (repeats, runs), added to them; None for the plain estimator.
     plain: (repeats, runs, q), of Rao–Blackwellised runs, what the plain estimator is made from.
+    increments: by kind and tensor (repeats, runs), what `control_variates` takes of the one step
+        before.
     """
 
     vectors: Floats
     conditional: Floats | None = None
     plain: Floats | None = None
+    increments: Mapping[tuple[str, str], Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,14 @@ class Law:
     """Independent runs with a known variance.
 
     numbers: how many float64 a run takes, for the size of the pieces in which runs are drawn.
+    least_runs: with fewer it is another law's.
     """
 
     name: str
     variance: float
     numbers: int
     draw: Callable[[np.random.Generator, Shape], Draws]
+    least_runs: int = 2
 
 
 def gaussian(p: int) -> Law:
@@ -127,14 +133,19 @@ def regression(rao_blackwell: bool, batch_size: int = 4, step: int = 3) -> Law:
     return Law(name, float(moments.stochastic_gradient[step, 0]), 200, draw)
 
 
-def two_layer(rao_blackwell: bool, batch_size: int = 4) -> Law:
-    """g_1 of the two-layer linear network 8-6-4 after one step of SGD on online samples."""
+def two_layer(rao_blackwell: bool, batch_size: int = 4, controlled: bool = False) -> Law:
+    """g_1 of the two-layer linear network 8-6-4 after one step of SGD on online samples.
+
+    ``controlled`` gives the Rao–Blackwell estimate its control variates.
+    """
     rng = np.random.default_rng(2)
     p, p1, p2, rate = 8, 6, 4, 0.05
     w1 = 0.5 * rng.standard_normal((p1, p)) / np.sqrt(p)
     w2 = 0.5 * rng.standard_normal((p2, p1)) / np.sqrt(p1)
     target = rng.standard_normal((p2, p)) / np.sqrt(p)
     exact = first_step_variance(w1, w2, target, rate).at(batch_size)["g1"]
+    means = population_gradients(w1, w2, target)
+    variances_of_one = conditional_variances(w1, w2, target, batch_size)
 
     def second_moment(stream: np.random.Generator, n: int) -> Floats:
         x = stream.standard_normal((n, batch_size, p))
@@ -144,15 +155,29 @@ def two_layer(rao_blackwell: bool, batch_size: int = 4) -> Law:
         n = shape[0] * shape[1]
         moment = second_moment(stream, n)
         gap = w2 @ w1 - target
-        after_1 = w1 - rate * (w2.T @ gap @ moment)
-        after_2 = w2 - rate * (gap @ moment @ w1.T)
+        gradients = w2.T @ gap @ moment, gap @ moment @ w1.T
+        after_1, after_2 = (w - rate * g for w, g in zip((w1, w2), gradients, strict=True))
         full, _ = population_gradients(after_1, after_2, target)
         plain = (full @ second_moment(stream, n)).reshape(*shape, -1)
         if not rao_blackwell:
             return Draws(plain)
         conditional, _ = conditional_variances(after_1, after_2, target, batch_size)
-        return Draws(full.reshape(*shape, -1), conditional.reshape(shape), plain)
+        increments: dict[tuple[str, str], Floats] = {}
+        for name, g, mean, variance in zip("12", gradients, means, variances_of_one, strict=True):
+            along = ((g - mean) * mean).sum(axis=(1, 2))
+            square = (g**2).sum(axis=(1, 2)) - (mean**2).sum() - variance
+            increments |= {(ALONG, name): along.reshape(shape)}
+            increments |= {(SQUARE, name): square.reshape(shape)}
+        return Draws(
+            full.reshape(*shape, -1),
+            conditional.reshape(shape),
+            plain,
+            increments if controlled else {},
+        )
 
+    if controlled:
+        name = f"two layers 8-6-4, t = 1, b = {batch_size}, with control variates"
+        return Law(name, exact, 300, draw, least_runs=RUNS_PER_CONTROL * 4)
     name = f"two layers 8-6-4, t = 1, b = {batch_size}, {_form(rao_blackwell)}"
     return Law(name, exact, 300, draw)
 
@@ -197,5 +222,6 @@ def trained() -> list[Law]:
     return [
         *(regression(form) for form in forms),
         *(two_layer(form) for form in forms),
+        two_layer(True, controlled=True),
         *(scalar_network(form, step) for step in (1, 2) for form in forms),
     ]

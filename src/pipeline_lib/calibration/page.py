@@ -68,7 +68,7 @@ def tables(
 def coverage_table(repeats: int, seed: int) -> str:
     """A row a law and grouping of runs: how often the 95 % interval holds the variance."""
     laws = [*light(), *heavy(), *trained()]
-    cells = [(law, groups) for law in laws for groups in GROUPS]
+    cells = [(law, of) for law in laws for of in GROUPS if sum(of) >= law.least_runs]
     rows = []
     for law, groups in progress(cells, len(cells), "coverage"):
         found = coverage(law, groups, repeats, _stream(seed, "coverage", law.name, groups))

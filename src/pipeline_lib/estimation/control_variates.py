@@ -28,8 +28,9 @@ Floats = NDArray[np.float64]
 
 ALONG, SQUARE = "along", "square"
 
-# A slope costs about one run in so many of its precision.
-_RUNS_PER_CONTROL = 5
+RUNS_PER_CONTROL = 5
+"""With fewer runs a slope would cost more of the precision than it brings."""
+
 _STEPS_AT_ONCE = 64
 # Of a run's mean square: a direction with less is a combination of the others, up to rounding.
 _NEGLIGIBLE = 1e-10
@@ -43,7 +44,7 @@ def controls(increments: Mapping[tuple[str, str], Floats], learning_rates: Float
     """
     keys = list(increments)
     n_steps, n_runs = increments[keys[0]].shape
-    affordable = (q for q in (2 * len(keys), len(keys)) if n_runs >= _RUNS_PER_CONTROL * q)
+    affordable = (q for q in (2 * len(keys), len(keys)) if n_runs >= RUNS_PER_CONTROL * q)
     sums = np.zeros((next(affordable, 0), n_steps, n_runs))
     rates = learning_rates[:n_steps, None]
     for k, before in enumerate(sums):
