@@ -98,6 +98,12 @@ def test_steps_with_lost_runs_stay_as_they_are():
     assert not np.any(found[:2] == values[:2])
 
 
+def test_numbers_at_the_end_of_the_range_stay_finite():
+    values, x = 1e308 * RNG.random((2, 30)), 1e200 * RNG.standard_normal((2, 2, 30))
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert np.isfinite(controlled(values, x)).all()
+
+
 @pytest.mark.parametrize(("runs", "expected"), [(19, 0), (20, 4), (39, 4), (40, 8), (1000, 8)])
 def test_controls_need_five_runs_each(runs, expected):
     increments = {key: RNG.standard_normal((6, runs)) for key in PAIR}

@@ -93,7 +93,8 @@ def _explained(values: Floats, x: Floats) -> Floats:
     left = 1 - 1 / n_runs - np.einsum("trq,trq->tr", solved, design)  # 1 - h_r
     alone = left < 1e-9  # other runs tell no slope of a control that this one alone has
     own = np.einsum("trq,trq->tr", solved, x) * residuals / np.where(alone, 1.0, left)
-    return np.where(alone, 0.0, np.einsum("trq,...tq->...tr", x, slopes) - own)
+    explained = np.einsum("trq,...tq->...tr", x, slopes) - own
+    return np.where(alone | ~np.isfinite(explained), 0.0, explained)
 
 
 def controlled_tables(groups: Sequence[Tables], learning_rates: Floats) -> list[Tables]:
