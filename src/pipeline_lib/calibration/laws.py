@@ -107,8 +107,14 @@ def mean_of(law: Law, batch_size: int) -> Law:
     return Law(name, variance, law.numbers * batch_size, draw)
 
 
-def regression(rao_blackwell: bool, batch_size: int = 4, step: int = 3) -> Law:
-    """Linear regression on 40 fixed samples after ``step`` steps of SGD, exact by recursion."""
+def regression(
+    rao_blackwell: bool, batch_size: int = 4, step: int = 3, averaged: int | None = None
+) -> Law:
+    """Linear regression on 40 fixed samples after ``step`` steps of SGD, exact by recursion.
+
+    ``averaged`` is how many random samples stand for all in the Rao–Blackwell estimate, as in
+    `training.averaged`; None for all of them.
+    """
     rng = np.random.default_rng(1)
     x, y, w0 = rng.standard_normal((40, 3)), rng.standard_normal(40), rng.standard_normal(3)
     rates = np.full(step + 1, 0.2)
@@ -126,10 +132,17 @@ def regression(rao_blackwell: bool, batch_size: int = 4, step: int = 3) -> Law:
         plain = batch_gradient(stream, w).reshape(*shape, -1)
         if not rao_blackwell:
             return Draws(plain)
-        full = ((w @ x.T - y) @ x / len(x)).reshape(*shape, -1)
-        return Draws(full, conditional_variance(x, y, w, batch_size).reshape(shape), plain)
+        if averaged is None:
+            full = ((w @ x.T - y) @ x / len(x)).reshape(*shape, -1)
+            return Draws(full, conditional_variance(x, y, w, batch_size).reshape(shape), plain)
+        rows = stream.random((len(w), len(x))).argpartition(averaged, axis=1)[:, :averaged]
+        of_samples = x[rows] * (np.einsum("rmp,rp->rm", x[rows], w) - y[rows])[..., None]
+        of_one = of_samples.var(axis=1, ddof=1).sum(axis=1)
+        own = (1 / batch_size - 1 / averaged) * of_one
+        return Draws(of_samples.mean(axis=1).reshape(*shape, -1), own.reshape(shape), plain)
 
-    name = f"regression, t = {step}, b = {batch_size}, {_form(rao_blackwell)}"
+    form = _form(rao_blackwell) if averaged is None else f"averaged over {averaged} of 40"
+    name = f"regression, t = {step}, b = {batch_size}, {form}"
     return Law(name, float(moments.stochastic_gradient[step, 0]), 200, draw)
 
 
@@ -221,6 +234,7 @@ def trained() -> list[Law]:
     forms = (False, True)
     return [
         *(regression(form) for form in forms),
+        regression(True, averaged=16),
         *(two_layer(form) for form in forms),
         two_layer(True, controlled=True),
         *(scalar_network(form, step) for step in (1, 2) for form in forms),

@@ -42,8 +42,8 @@ RUNS = {
                 formula="sum_r |M_r - mean M|^2", nullable=True),
             column("conditional_variance", FLOAT, "Mean over runs of the variance given F_t, where "
                 "it is known. Where random examples stand for all, their own variance e_r given "
-                "F_t is taken off rao_blackwell, and -e_r stands beside the full gradient. Of linear "
-                "networks, in rao_blackwell, less what control variates explain",
+                "F_t is taken off rao_blackwell, and -e_r stands beside the full gradient. In "
+                "rao_blackwell of linear networks, less what control variates explain",
                 unit=SQUARED, formula="(1/R) sum_r var(g_r | F_t)", nullable=True),
             column("conditional_m2", FLOAT, "Its sum of squares about that mean, where it is part "
                 "of the contributions",
