@@ -36,6 +36,7 @@ STEPS: list[tuple[Any, str]] = [
     (epoch_run.EpochRun, "_make_step"),
     (loop, "step_moments"),
     (loop, "_conditional"),
+    (loop, "_along"),
     (Update, "clip"),
     (Update, "step"),
     (ExampleDraws, "__call__"),

@@ -32,7 +32,7 @@ from pipeline_lib.training import resumable
 from pipeline_lib.training.loop import Recording
 from pipeline_lib.training.steps import StepPlan
 
-STEPS, REPLICAS, GROUP = 250, 22, 6  # groups of 6, 6, 5 and 5, enough for control variates
+STEPS, REPLICAS, GROUP = 250, 50, 13  # groups of 13, 13, 12 and 12; control variates need 48
 STEPS_AT_ONCE = 5  # that a record holds
 MADE_OF = {"code": "abc"}
 HOUR = 3600  # less than 10^7 steps take

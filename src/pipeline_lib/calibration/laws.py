@@ -9,7 +9,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.estimation.control_variates import ALONG, RUNS_PER_CONTROL, SQUARE
+from pipeline_lib.estimation.control_variates import RUNS_PER_CONTROL
+from pipeline_lib.estimation.statistics import ALONG, SQUARE
 from pipeline_lib.theory import heavy_tails
 from pipeline_lib.theory.batch_polynomial import value_at
 from pipeline_lib.theory.linear_regression import conditional_variance, exact_moments
@@ -236,6 +237,6 @@ def trained() -> list[Law]:
         *(regression(form) for form in forms),
         regression(True, averaged=16),
         *(two_layer(form) for form in forms),
-        two_layer(True, controlled=True),
+        *(two_layer(True, b, controlled=True) for b in (1, 4)),
         *(scalar_network(form, step) for step in (1, 2) for form in forms),
     ]

@@ -11,9 +11,14 @@ earlier mini-batches took each run down the loss. Two numbers of every step tell
 Sums of them over the steps before t, weighted with alpha_s and alpha_s^2, are martingales, so their
 mean is 0 at every t. With a second set, weighted by the training time so far besides, the controls
 tell early chance from late. The estimate is corrected by what they explain,
-``v_r - beta_r' x_r``, where beta_r is the least-squares slope over all runs but r. Since x_r is
-independent of these and has mean 0, the expectation is that of v_r, exactly, for every number of
-runs. Whatever the optimiser, the controls are valid; how much they explain is another matter.
+``v_r - beta_r' x_r``, where beta_r is the least-squares slope over all runs of the block but r.
+Since x_r is independent of these and has mean 0, the expectation is that of v_r, exactly, for every
+number of runs, where the controls of the other runs are linearly independent, as Gaussian inputs
+make them. Whatever the optimiser, the controls are valid; how much they explain is another matter.
+
+Where single runs have much of the leverage, as at small b, the corrected values scatter too little
+for the error of their mean. They are spread about it by the factor sqrt(1 + h/2), h the largest
+leverage, with which simulated intervals keep their level (docs/inference.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,25 +27,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.estimation.statistics import ALL, STOCHASTIC, Tables, estimate_columns
+from pipeline_lib.estimation.statistics import (
+    ALL,
+    ALONG,
+    SQUARE,
+    STOCHASTIC,
+    Tables,
+    estimate_columns,
+)
 
 Floats = NDArray[np.float64]
 
-ALONG, SQUARE = "along", "square"
-
-RUNS_PER_CONTROL = 5
-"""With fewer runs a slope would cost more of the precision than it brings."""
+RUNS_PER_CONTROL = 12
+"""With fewer runs intervals do not keep their level at b = 1."""
 
 _STEPS_AT_ONCE = 64
 # Of a run's mean square: a direction with less is a combination of the others, up to rounding.
 _NEGLIGIBLE = 1e-10
+# A relative spread below this is that of rounding, which tells no error.
+_ROUNDING = 1e-8
 
 
 def controls(increments: Mapping[tuple[str, str], Floats], learning_rates: Floats) -> Floats:
     """The control variates (q, T, R) of each step and run, from all increments (T, R).
 
-    q is twice the number of increments if the runs are at least five times as many; else it is that
-    number, without regard to the training time; else 0.
+    q is twice the number of increments if the runs are at least `RUNS_PER_CONTROL` times as many;
+    else it is that number, without regard to the training time; else 0.
     """
     keys = list(increments)
     n_steps, n_runs = increments[keys[0]].shape
@@ -56,10 +68,16 @@ def controls(increments: Mapping[tuple[str, str], Floats], learning_rates: Float
     return sums
 
 
-def controlled(values: Floats, of_controls: Floats) -> Floats:
+def enough_runs(n_runs: int, n_tensors: int) -> bool:
+    """Whether there are any controls for ``n_runs`` of a network with so many tensors."""
+    return n_runs >= RUNS_PER_CONTROL * 2 * n_tensors
+
+
+def controlled(values: Floats, of_controls: Floats, widening: float = 0.5) -> Floats:
     """``values`` (..., T, R) of R independent runs less what the controls (q, T, R) explain.
 
-    The slopes of a run are those of least squares, with an intercept, over all other runs. Steps
+    The slopes of a run are those of least squares, with an intercept, over all other runs. The
+    results are spread about their mean by sqrt(1 + ``widening`` h), h the largest leverage. Steps
     with a number that is not finite stay as they are.
     """
     result = values.copy()
@@ -71,12 +89,18 @@ def controlled(values: Floats, of_controls: Floats) -> Floats:
     for start in range(0, len(steps), _STEPS_AT_ONCE):
         chosen = steps[start : start + _STEPS_AT_ONCE]
         x = np.moveaxis(of_controls[:, chosen], 0, -1)  # (t, R, q)
-        result[..., chosen, :] -= _explained(values[..., chosen, :], x)
+        before = values[..., chosen, :]
+        explained, leverage = _explained(before, x)
+        corrected = before - explained
+        mean = corrected.mean(axis=-1, keepdims=True)
+        factor = np.sqrt(1 + widening * leverage.max(axis=1, keepdims=True))
+        spread = np.where(factor > 1, mean + factor * (corrected - mean), corrected)
+        result[..., chosen, :] = spread
     return result
 
 
-def _explained(values: Floats, x: Floats) -> Floats:
-    """``x_r . beta_r`` (..., t, R) for ``x`` (t, R, q), beta_r from all runs but r."""
+def _explained(values: Floats, x: Floats) -> tuple[Floats, Floats]:
+    """``x_r . beta_r`` (..., t, R) for ``x`` (t, R, q), beta_r from all runs but r; leverages."""
     n_runs = x.shape[1]
     scale = np.sqrt(np.mean(x * x, axis=1, keepdims=True))
     x = x / np.where(scale > 0, scale, 1.0)
@@ -90,17 +114,19 @@ def _explained(values: Floats, x: Floats) -> Floats:
     slopes = np.einsum("trq,...tr->...tq", solved, values)
     fitted = np.einsum("trq,...tq->...tr", design, slopes)
     residuals = values - values.mean(axis=-1, keepdims=True) - fitted
-    left = 1 - 1 / n_runs - np.einsum("trq,trq->tr", solved, design)  # 1 - h_r
+    leverage = np.einsum("trq,trq->tr", solved, design)
+    left = 1 - 1 / n_runs - leverage  # 1 - h_r, the intercept included
     alone = left < 1e-9  # other runs tell no slope of a control that this one alone has
     own = np.einsum("trq,trq->tr", solved, x) * residuals / np.where(alone, 1.0, left)
     explained = np.einsum("trq,...tq->...tr", x, slopes) - own
-    return np.where(alone | ~np.isfinite(explained), 0.0, explained)
+    return np.where(alone | ~np.isfinite(explained), 0.0, explained), leverage
 
 
 def controlled_tables(groups: Sequence[Tables], learning_rates: Floats) -> list[Tables]:
     """The tables of groups of runs with the rows of ``rao_blackwell`` corrected by all their runs.
 
-    Each group's ``of_runs`` is taken out; they are those that `statistics.Summary` makes.
+    Each group's ``of_runs`` is taken out; they are those that `statistics.Summary` makes. Steps
+    stay as they are where the correction would leave nothing but rounding.
     """
     n_steps = groups[0]["statistics"]["step"].nunique()
     of_groups = [group["of_runs"] for group in groups]
@@ -117,20 +143,27 @@ def controlled_tables(groups: Sequence[Tables], learning_rates: Floats) -> list[
         (what, name): of for what in (ALONG, SQUARE) for name, of in by_part[what].items()
     }
     tensors = list(by_part["conditional"])
+    ends = np.cumsum(sizes)
     with np.errstate(over="ignore", invalid="ignore"):  # of runs that diverge
         x = controls(increments, learning_rates)
-        own = controlled(np.stack([by_part["conditional"][name] for name in tensors]), x)
-    deviations = np.stack([by_part["deviation"][name] for name in tensors])
-    if len(tensors) > 1:
-        tensors.append(ALL)
-        own, deviations = (
-            np.concatenate([of, of.sum(0, keepdims=True)]) for of in (own, deviations)
+        conditional, deviations = (
+            np.stack([by_part[part][name] for name in tensors])
+            for part in ("conditional", "deviation")
         )
-    ends = np.cumsum(sizes)
-    return [
-        _corrected(group, tensors, own[..., end - size : end], deviations[..., end - size : end])
-        for group, size, end in zip(groups, sizes, ends, strict=True)
-    ]
+        if len(tensors) > 1:
+            tensors.append(ALL)
+            conditional, deviations = (
+                np.concatenate([of, of.sum(0, keepdims=True)]) for of in (conditional, deviations)
+            )
+        own = controlled(conditional, x)
+        told = own.std(axis=-1) > _ROUNDING * np.abs(own.mean(axis=-1))
+        own = np.where(told[..., None], own, conditional)
+        return [
+            _corrected(
+                group, tensors, own[..., end - size : end], deviations[..., end - size : end]
+            )
+            for group, size, end in zip(groups, sizes, ends, strict=True)
+        ]
 
 
 def _corrected(group: Tables, tensors: Sequence[str], own: Floats, deviations: Floats) -> Tables:

@@ -21,6 +21,7 @@ from pipeline_lib.estimation.variance import (
 
 Floats = NDArray[np.float64]
 STOCHASTIC, FULL, CLIPPED = "stochastic_gradient", "full_gradient", "clipped_gradient"
+ALONG, SQUARE = "along", "square"  # what increments tell, see `control_variates`
 Tables = dict[str, pd.DataFrame]  # artefacts of a block by kind
 ALL = "all"  # the tensor name that stands for every parameter together
 

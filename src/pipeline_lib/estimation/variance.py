@@ -8,6 +8,8 @@ Every estimate here is the mean over runs of a *contribution* ``y_r``, negative 
   total variance; the same expectation for the stochastic gradient, with the mini-batch's own noise
   integrated out. Where random examples stand for all, their own variance ``e_r`` given F_t is taken
   off the first term, and off the contributions of the full gradient, which can then be negative.
+  Of linear networks the first term is less what `control_variates` explain; that too can be
+  negative, of a single run.
 
 Only the first three central moments and the largest contribution are kept: enough for standard
 errors, skewness-corrected intervals and the reliability flag. Deviations from the mean of a group

@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline_lib.estimation.control_variates import ALONG, SQUARE
 from pipeline_lib.estimation.statistics import (
     ALL,
+    ALONG,
     CLIPPED,
     FULL,
+    SQUARE,
     STOCHASTIC,
     GradientRecord,
 )

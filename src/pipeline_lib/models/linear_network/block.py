@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
-from pipeline_lib.estimation.control_variates import controlled_tables
+from pipeline_lib.estimation.control_variates import controlled_tables, enough_runs
 from pipeline_lib.estimation.pooling import group_sizes, pooled
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC, GradientRecord
 from pipeline_lib.models.linear_network.deep import DeepLinearReplicas
@@ -106,6 +106,7 @@ def linear_network_block(
     """
     device = hardware.device
     sizes = group_sizes(plan.n_replicas, grouping.replicas_at_once)
+    controlled = grouping.controlled and enough_runs(plan.n_replicas, len(student.weights))
     precision = {"float32": torch.float32, "float64": torch.float64}[grouping.dtype]
     with _one_thread():
         weights = [torch.as_tensor(weight) for weight in student.weights]
@@ -120,7 +121,7 @@ def linear_network_block(
         def make_run(group: int) -> Run:
             stream = _child(plan.stream, group)
             of_group = replace(plan, n_replicas=sizes[group], stream=stream)
-            return _group(network, of_group, grouping.controlled)
+            return _group(network, of_group, controlled)
 
         tables = train_side_by_side(
             make_run,
@@ -130,7 +131,7 @@ def linear_network_block(
             checkpoint,
             initializer=lambda: torch.set_num_threads(1),  # torch's setting belongs to the thread
         )
-    if grouping.controlled:
+    if controlled:
         tables = controlled_tables(tables, plan.learning_rates)
     block = pooled([BlockTables(**of_group) for of_group in tables], sizes)
     block.log_divergence(plan.n_replicas, plan.batch_size)

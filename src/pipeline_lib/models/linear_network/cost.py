@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+from pipeline_lib.estimation.control_variates import enough_runs
 from pipeline_lib.models.linear_network.settings import LinearNetwork
 from pipeline_lib.study.cost import (
     ITEMSIZE,
@@ -65,9 +66,10 @@ def block_cost(model: LinearNetwork, experiment: Experiment, b: int, threads: in
     of_noise = len(model.layers) * steps
     # Every group's table stays until they are pooled, which stacks them.
     tables = (2 * groups + 3) * (rows + of_noise) * ROW_IN_MEMORY
-    # What control variates need of single runs: four numbers a matrix; then as many again, twice.
-    of_runs = 4 * len(model.layers[1:]) * steps * replicas * 8
-    resident = numbers * ITEMSIZE[model.dtype] + tables + 3 * of_runs
+    # What control variates need of single runs: four numbers a matrix, in the end five times over.
+    matrices = len(model.layers) - 1
+    of_runs = 4 * matrices * steps * replicas * 8 if enough_runs(replicas, matrices) else 0
+    resident = numbers * ITEMSIZE[model.dtype] + tables + 5 * of_runs
     written = (
         file_bytes("statistics", rows) + file_bytes("divergence", 0) + file_bytes("noise", of_noise)
     )
