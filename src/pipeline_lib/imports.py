@@ -14,8 +14,8 @@ from pipeline_lib.errors import ConfigError
 EXPECTED = "'package.module:name'"
 # Beside the standard library.
 _USED = {"pipeline_lib", "torch", "torchvision", "transformers", "numpy", "scipy", "pandas",
-         "pyarrow", "numba", "safetensors", "pydantic", "matplotlib", "seaborn", "psutil", "tqdm",
-         "yaml", "snakemake"}  # fmt: skip
+         "pyarrow", "numba", "safetensors", "pydantic", "matplotlib", "psutil", "tqdm", "yaml",
+         "snakemake"}  # fmt: skip
 _BY_NAME = ("import_module", "__import__")
 _INSTALLED = {"site-packages", "dist-packages"}
 REFERENCE = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$"

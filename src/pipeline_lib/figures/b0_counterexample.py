@@ -2,7 +2,6 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
@@ -10,7 +9,7 @@ from matplotlib.ticker import NullLocator
 from pipeline_lib.estimation.statistics import FULL, STOCHASTIC
 from pipeline_lib.figures.axes import key_below, log_ticks
 from pipeline_lib.figures.numbers import interval_of, number
-from pipeline_lib.figures.style import WIDTH, figure_style
+from pipeline_lib.figures.style import WIDTH, figure_style, shades
 
 _TITLES = {
     STOCHASTIC: "stochastic gradient at t = 1",
@@ -25,7 +24,7 @@ def draw(table: pd.DataFrame, n_runs: int, level: float) -> Figure:
     ``level``.
     """
     tensors = sorted(table["tensor"].astype(str).unique())
-    shades = sns.color_palette("viridis", n_colors=len(tensors) + 1)
+    colour = shades(len(tensors) + 1)
     sizes = sorted(table["b"].unique().tolist())
     with figure_style():
         figure, grid = plt.subplots(1, 2, figsize=(WIDTH, 3.1), sharex=True)
@@ -34,12 +33,12 @@ def draw(table: pd.DataFrame, n_runs: int, level: float) -> Figure:
             for k, tensor in enumerate(tensors):
                 curve = rows[rows["tensor"] == tensor].sort_values("b")
                 style = "-" if k == 0 else "--"
-                axes.plot(curve["b"], curve["exact"], color=shades[k], ls=style, marker=".", ms=5)
+                axes.plot(curve["b"], curve["exact"], color=colour[k], ls=style, marker=".", ms=5)
                 seen = curve.dropna(subset="variance")
                 # beside the exact value, so that both can be read
                 at = seen["b"] * 2.0 ** (0.09 * (1 if k else -1))
-                axes.vlines(at, seen["ci_low"], seen["ci_high"], color=shades[k], lw=1.2)
-                axes.plot(at, seen["variance"], "D" if k else "o", color=shades[k], ms=4, mfc="w")
+                axes.vlines(at, seen["ci_low"], seen["ci_high"], color=colour[k], lw=1.2)
+                axes.plot(at, seen["variance"], "D" if k else "o", color=colour[k], ms=4, mfc="w")
             axes.set(title=_TITLES[quantity], xlabel="batch size b", xscale="log", yscale="log")
             axes.set_xscale("log", base=2)
             ticks = [b for b in sizes if b & (b - 1) == 0 or b == 3]
@@ -49,13 +48,13 @@ def draw(table: pd.DataFrame, n_runs: int, level: float) -> Figure:
         grid[0].set_ylabel("variance over runs")
         handles = [
             Line2D(
-                [], [], color=shades[k], ls="--" if k else "-", marker=".", ms=5,
+                [], [], color=colour[k], ls="--" if k else "-", marker=".", ms=5,
                 label=f"{tensor}, exact",
             )
             for k, tensor in enumerate(tensors)
         ] + [
             Line2D(
-                [], [], color=shades[k], ls="", marker="D" if k else "o", ms=4, mfc="w",
+                [], [], color=colour[k], ls="", marker="D" if k else "o", ms=4, mfc="w",
                 label=f"{tensor}, {number(n_runs)} runs, {interval_of(level)}",
             )
             for k, tensor in enumerate(tensors)
