@@ -30,8 +30,9 @@ import atexit
 import gc
 
 # Jobs and their files stay until the end: a collector that walks through thousands of them again and
-# again, and finds nothing, takes a tenth of a dry run.
+# again, and finds nothing, takes a tenth of a dry run. So it does when the interpreter ends.
 gc.set_threshold(100_000)
+atexit.register(gc.freeze)
 
 
 # Not `workflow.basedir`, which is another folder where a Snakefile uses this one as a module.

@@ -17,10 +17,21 @@ def copy_of(repository: Path, target: Path) -> Path:
     for name in FILES:
         source = repository / name
         if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target / name, ignore=_unfinished)
         else:
             shutil.copy(source, target / name)
     return target
+
+
+def _unfinished(folder: str, names: list[str]) -> list[str]:
+    """What another process may be writing just now, of what python and numba have compiled.
+
+    The rest is copied with its sources and their times, by which it is found to be up to date:
+    compiling the kernels takes several seconds.
+    """
+    if Path(folder).name != "__pycache__":
+        return []
+    return [name for name in names if not name.endswith((".pyc", ".nbi", ".nbc"))]
 
 
 def snakemake(
@@ -29,8 +40,6 @@ def snakemake(
     environment = {key: value for key, value in os.environ.items() if key != "DATA_DIR"}
     if data is not None:
         environment["DATA_DIR"] = data
-    # Compiled kernels are shared between copies of the source.
-    environment["NUMBA_CACHE_DIR"] = str(folder.parent / "numba")
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
         cwd=folder,

@@ -17,12 +17,13 @@ from pipeline_lib.training.report import Report, gather_record
 
 
 def epochs_of(gradients: np.ndarray, n_lost: int = 0) -> pd.DataFrame:
-    """Means over four steps in two epochs from gradients (4, R, p)."""
+    """Means over epochs of two steps from gradients (steps, R, p); the last step may lose runs."""
     reports = [
         Report(all_moments(STOCHASTIC, {"w": torch.from_numpy(g)}, False)) for g in gradients
     ]
-    record = gather_record(np.arange(4), reports)
-    rows = statistics_rows(record, np.array([0, 0, 0, n_lost]), np.array([0, 0, 1, 1]))
+    steps = np.arange(len(gradients))
+    lost = np.where(steps == steps[-1], n_lost, 0)
+    rows = statistics_rows(gather_record(steps, reports), lost, steps // 2)
     return epoch_variances(variance_table({(0, 4): [rows]}, 0.95), 0.95).set_index("epoch")
 
 
@@ -47,17 +48,26 @@ def test_means_and_errors_of_an_epoch_are_those_of_the_runs(tmp_path) -> None:
     assert_array_equal(table["dof"], 49)
 
 
+def first_epochs(
+    rng: np.random.Generator, repeats: int, share: float, shape: tuple[int, int]
+) -> pd.DataFrame:
+    """The first of two epochs of each repeat, whose steps have a ``share`` of noise in common."""
+    gradients = []
+    for _ in range(repeats):
+        common, own = rng.standard_normal((1, *shape)), rng.standard_normal((4, *shape))
+        gradients.append(np.sqrt(share) * common + np.sqrt(1 - share) * own)
+    table = epochs_of(np.concatenate(gradients)).loc[::2]
+    assert len(table) == repeats
+    return table
+
+
 @pytest.mark.slow
 def test_intervals_hold_whether_steps_move_together_or_not() -> None:
     """At least nearly as often as is said, with few runs: steps alike, related, and independent."""
     rng = np.random.default_rng(6)
     for share, most in ((1.0, 0.98), (0.7, 1.0), (0.0, 1.0)):
-        held = 0
-        for _ in range(300):
-            common = rng.standard_normal((1, 6, 40))
-            own = rng.standard_normal((4, 6, 40))
-            table = epochs_of(np.sqrt(share) * common + np.sqrt(1 - share) * own)
-            held += table.loc[0, "ci_low"] <= 40 <= table.loc[0, "ci_high"]
+        table = first_epochs(rng, 300, share, (6, 40))
+        held = ((table["ci_low"] <= 40) & (table["ci_high"] >= 40)).sum()
         assert 0.95 - 3.5 * np.sqrt(0.95 * 0.05 / 300) < held / 300 <= most
 
 
@@ -71,14 +81,9 @@ def test_two_runs_have_a_mean_without_an_error() -> None:
 def test_error_bounds_that_of_independent_and_correlated_steps() -> None:
     rng = np.random.default_rng(4)
     for share, margin in ((0.0, 1.2), (0.7, 1.0)):
-        estimates, errors = [], []
-        for _ in range(150):
-            common = rng.standard_normal((1, 20, 3))
-            own = rng.standard_normal((4, 20, 3))
-            table = epochs_of(np.sqrt(share) * common + np.sqrt(1 - share) * own)
-            estimates.append(table.loc[0, "variance"])
-            errors.append(table.loc[0, "std_error"])
-        assert np.sqrt(np.mean(np.square(errors))) > margin * np.std(estimates)
+        table = first_epochs(rng, 150, share, (20, 3))
+        error = np.sqrt((table["std_error"] ** 2).mean())
+        assert error > margin * table["variance"].std(ddof=0)
 
 
 def test_an_epoch_with_a_lost_step_has_no_mean() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from test_own_experiment import snakemake
 from torch import nn
 from torch.nn import functional
@@ -27,11 +28,18 @@ BATCH = 8
 
 @pytest.fixture(scope="module")
 def folder(repository, tmp_path_factory) -> Path:
-    """The folder of a user who has made what is read below, at the example's smallest scale."""
+    """The folder of a user who has made what is read below, at the example's smallest scale.
+
+    Of one batch size: a job of these networks takes up to ten seconds of a processor.
+    """
     root = tmp_path_factory.mktemp("networks")
     checkout, mine = copy_of(repository, root / "checkout"), root / "mine"
     ignored = shutil.ignore_patterns(".*", "results", "logs", "benchmarks")
     shutil.copytree(repository / "examples/networks", mine, ignore=ignored)
+    configuration = yaml.safe_load((mine / "config.yaml").read_text())
+    for changed in configuration["scales"]["smoke"].values():
+        changed["batch_sizes"] = [BATCH]
+    (mine / "config.yaml").write_text(yaml.safe_dump(configuration))
     targets = (f"results/smoke/figures/{name}_variance.svg" for name in NAMES)
     done = snakemake(checkout, mine, "--config", "scale=smoke", "--", *targets)
     assert done.returncode == 0, done.stderr
@@ -56,7 +64,6 @@ def lstm() -> nn.Module:
 
 
 def bert() -> nn.Module:
-    import yaml
     from transformers import BertConfig, BertForSequenceClassification
 
     file = Path(sys.modules["networks_study"].__file__ or "").parents[1] / "config.yaml"

@@ -162,7 +162,6 @@ class Checkout:
         }
         if data is not None:
             self.environment["DATA_DIR"] = data
-        self.environment["NUMBA_CACHE_DIR"] = str(root / "numba")
         self.environment["PATH"] = f"{self.root / '.venv/bin'}:{os.environ['PATH']}"
 
     def _change(self, name: str, pattern: str, line: str) -> None:

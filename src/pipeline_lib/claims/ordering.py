@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # scipy.stats takes a second to import
 
 from pipeline_lib.claims.verdict import Verdict
 from pipeline_lib.estimation.inference import decreasing_p_value, holm
@@ -384,7 +384,8 @@ def _welch(comparisons: pd.DataFrame) -> tuple[Floats, Floats]:
     spread = error_1**2 + error_2**2 > 0
     dof = np.minimum(dof_1, dof_2) - 1
     t = (mean_1 - mean_2) / np.where(spread, np.hypot(error_1, error_2), 1.0)
-    return np.where(spread, stats.t.sf(t, dof), 1.0), np.where(spread, stats.t.cdf(t, dof), 1.0)
+    above, below = special.stdtr(dof, -t), special.stdtr(dof, t)
+    return np.where(spread, above, 1.0), np.where(spread, below, 1.0)
 
 
 def _runs_needed(tested: pd.DataFrame, one: _Settled, runs: Floats, level: float) -> Floats:
@@ -392,8 +393,8 @@ def _runs_needed(tested: pd.DataFrame, one: _Settled, runs: Floats, level: float
 
     The z of a test grows as the root of the runs and has to reach that of ``level``.
     """
-    z = stats.norm.isf(one.p_unadjusted)
-    for_power = (stats.norm.isf(level) / np.where(z > 0, z, np.nan)) ** 2 * runs
+    z = -special.ndtri(one.p_unadjusted)
+    for_power = (-special.ndtri(level) / np.where(z > 0, z, np.nan)) ** 2 * runs
     precision = np.zeros(len(tested))
     for end in _ENDS:
         needed = runs_to_decide(_estimate(tested, end))
