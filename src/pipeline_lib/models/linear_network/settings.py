@@ -21,7 +21,8 @@ from pipeline_lib.study.section import AtLeastTwo, Count, NotNegative, Positive,
 class LinearNetwork(Model):
     """A linear network that learns a teacher of the same shape from samples x ~ N(0, I).
 
-    Samples are drawn online: the loss is the expectation over x, and its gradient is known.
+    Samples are drawn online: the loss is the expectation over x, and its gradient is known. With
+    24 runs a layer in each block, or more, control variates make the second estimate more precise.
     """
 
     kind: Literal["linear_network"]
