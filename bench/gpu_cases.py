@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from pipeline_lib.artifacts.block_tables import BlockTables
 from pipeline_lib.artifacts.checkpoint import Checkpoint
 from pipeline_lib.data.reviews_table import Tokens
+from pipeline_lib.estimation.control_variates import RUNS_PER_CONTROL
 from pipeline_lib.models.linear_network.block import Grouping, linear_network_block
 from pipeline_lib.models.linear_network.deep import DeepLinearReplicas
 from pipeline_lib.models.linear_network.student import Student
@@ -287,8 +288,10 @@ def student(layers: tuple[int, ...]) -> Student:
 
 
 def linear_network(layers: tuple[int, ...]) -> Case:
-    """Under Adam, which is torch on CPU, too."""
-    given, plan = student(layers), step_plan(3, 300, 6, optimizer=Adam("adam"))
+    """Under Adam, which is torch on CPU, too; as many runs as control variates need."""
+    given = student(layers)
+    runs = 2 * RUNS_PER_CONTROL * len(given.weights)
+    plan, grouping = step_plan(3, 300, runs, optimizer=Adam("adam")), Grouping(runs // 2)
 
     def gradients(device: str, dtype: str) -> Gradients:
         weights, teacher = (
@@ -308,7 +311,7 @@ def linear_network(layers: tuple[int, ...]) -> Case:
 
     return Case(
         f"linear network of {len(layers) - 1} layers",
-        lambda hardware, state: linear_network_block(given, plan, Grouping(3), hardware, state),
+        lambda hardware, state: linear_network_block(given, plan, grouping, hardware, state),
         gradients,
     )
 

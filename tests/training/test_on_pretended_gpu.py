@@ -152,6 +152,7 @@ FAULTS: dict[str, list[tuple[Any, str, str, str]]] = {
         (GaussianSampler, "__init__", '"device": generator.device', '"device": "cpu"'),
         (loop, "step_moments", "gradient_moments(gradient)", "gradient_moments(gradient.cpu())"),
         (TwoLayerReplicas, "gradients", "parameters[W1]", "parameters[W1].cpu()"),
+        (loop, "_along", "(gradients - full) * full", "(gradients - full).cpu() * full.cpu()"),
     ],
     "linear network of 3 layers": [
         (DeepLinearReplicas, "gradients", "batch.x.mT", "batch.x.mT.cpu()"),
