@@ -58,8 +58,8 @@ def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> Gradie
     increments: dict[tuple[str, str], Floats] = {}
     for name in reports[0].along:
         increments[ALONG, name] = _gather([one.along[name] for one in reports])
-        norms = (parts[quantity, name]["sq_norms"] for quantity in (STOCHASTIC, FULL))
-        increments[SQUARE, name] = next(norms) - next(norms) - conditional[name]
+        drawn, full = (parts[quantity, name]["sq_norms"] for quantity in (STOCHASTIC, FULL))
+        increments[SQUARE, name] = drawn - full - conditional[name]
     moments, finite = {}, np.ones(1, dtype=bool)
     means = {
         key: parts.pop(key)["sq_deviations"] for key in list(parts) if key[0] == CONDITIONAL_MEAN
