@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def gather_record(steps: NDArray[np.int64], reports: Sequence[Report]) -> Gradie
     for quantity in (STOCHASTIC, CLIPPED, FULL, CONDITIONAL_MEAN):
         of_tensors = [part for (q, _), part in parts.items() if q == quantity]
         if len(of_tensors) > 1:
-            total = {name: np.sum([m[name] for m in of_tensors], axis=0) for name in of_tensors[0]}
+            total = {name: _sum([m[name] for m in of_tensors]) for name in of_tensors[0]}
             parts[quantity, ALL] = total
     conditional = _by_tensor([one.conditional for one in reports])
     increments: dict[tuple[str, str], Floats] = {}
@@ -92,8 +93,16 @@ def _by_tensor(of_steps: Sequence[ByTensor]) -> dict[str, Floats]:
     of_tensors = {name: _gather([one[name] for one in of_steps]) for name in of_steps[0]}
     if not of_tensors:
         return {}
-    total = {ALL: np.sum(list(of_tensors.values()), axis=0)}
+    total = {ALL: _sum(list(of_tensors.values()))}
     return total if len(of_tensors) == 1 else of_tensors | total
+
+
+def _sum(of_tensors: Sequence[Floats]) -> Floats:
+    """One after the other: `np.sum` adds numbers of a single step in another order.
+
+    A step would then be rounded otherwise if it were alone in its record, as after a resumption.
+    """
+    return reduce(np.add, of_tensors)
 
 
 def _gather(tensors: Sequence[Tensor]) -> Floats:
