@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.calibration.laws import Draws, Law
-from pipeline_lib.estimation.control_variates import RUNS_PER_CONTROL, controlled
+from pipeline_lib.estimation.control_variates import controlled, enough_runs
 from pipeline_lib.estimation.inference import Interval
 from pipeline_lib.estimation.judged import judged
 from pipeline_lib.estimation.reliability import Estimate
@@ -106,7 +106,7 @@ def _controlled(groups: Sequence[Draws]) -> Sequence[Draws]:
             for key in groups[0].increments
         ]
     )
-    if x.shape[2] < RUNS_PER_CONTROL * len(x):
+    if not enough_runs(x.shape[2], len(x) // 2):
         return groups
     own = controlled(np.concatenate(conditional, axis=1), x)
     ends = np.cumsum([one.shape[1] for one in conditional])[:-1]

@@ -159,7 +159,7 @@ def two_layer(rao_blackwell: bool, batch_size: int = 4, controlled: bool = False
     target = rng.standard_normal((p2, p)) / np.sqrt(p)
     exact = first_step_variance(w1, w2, target, rate).at(batch_size)["g1"]
     means = population_gradients(w1, w2, target)
-    variances_of_one = conditional_variances(w1, w2, target, batch_size)
+    variances = conditional_variances(w1, w2, target, batch_size)
 
     def second_moment(stream: np.random.Generator, n: int) -> Floats:
         x = stream.standard_normal((n, batch_size, p))
@@ -177,17 +177,13 @@ def two_layer(rao_blackwell: bool, batch_size: int = 4, controlled: bool = False
             return Draws(plain)
         conditional, _ = conditional_variances(after_1, after_2, target, batch_size)
         increments: dict[tuple[str, str], Floats] = {}
-        for name, g, mean, variance in zip("12", gradients, means, variances_of_one, strict=True):
-            along = ((g - mean) * mean).sum(axis=(1, 2))
-            square = (g**2).sum(axis=(1, 2)) - (mean**2).sum() - variance
-            increments |= {(ALONG, name): along.reshape(shape)}
-            increments |= {(SQUARE, name): square.reshape(shape)}
-        return Draws(
-            full.reshape(*shape, -1),
-            conditional.reshape(shape),
-            plain,
-            increments if controlled else {},
-        )
+        if controlled:
+            for name, g, mean, variance in zip("12", gradients, means, variances, strict=True):
+                along = ((g - mean) * mean).sum(axis=(1, 2))
+                square = (g**2).sum(axis=(1, 2)) - (mean**2).sum() - variance
+                increments[ALONG, name] = along.reshape(shape)
+                increments[SQUARE, name] = square.reshape(shape)
+        return Draws(full.reshape(*shape, -1), conditional.reshape(shape), plain, increments)
 
     if controlled:
         name = f"two layers 8-6-4, t = 1, b = {batch_size}, with control variates"

@@ -9,8 +9,8 @@ earlier mini-batches took each run down the loss. Two numbers of every step tell
 - ``square``: ``|g_s|^2 - E[|g_s|^2 | F_s]``, to second order.
 
 Sums of them over the steps before t, weighted with alpha_s and alpha_s^2, are martingales, so their
-mean is 0 at every t. With a second set, weighted by the training time so far besides, the controls
-tell early chance from late. The estimate is corrected by what they explain,
+mean is 0 at every t. A second set, weighted by the training time so far besides, distinguishes
+early from late fluctuations. The estimate is corrected by what they explain,
 ``v_r - beta_r' x_r``, where beta_r is the least-squares slope over all runs of the block but r.
 Since x_r is independent of these and has mean 0, the expectation is that of v_r, exactly, for every
 number of runs, where the controls of the other runs are linearly independent, as Gaussian inputs
