@@ -51,6 +51,22 @@ def snakemake(
     )
 
 
+def snakemake_from(
+    checkout: Path, folder: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """The command of the READMEs of examples, from a user's folder."""
+    command = ["snakemake", "--cores", "2", "--snakefile", str(checkout / "Snakefile")]
+    return subprocess.run(
+        [sys.executable, "-m", *command, "--configfile", "config.yaml", *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=3600,  # so that nothing hangs; a busy machine may be slow
+    )
+
+
 def jobs(output: str) -> dict[str, int]:
     """The table 'Job stats' of a dry-run."""
     lines = output.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]

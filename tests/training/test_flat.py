@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from gpu_cases import cases
-from test_update import EVERY, RATES, SHAPES, STEPS, R, draws, made
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,6 +21,7 @@ from pipeline_lib.training.labelled import GivenBatch
 from pipeline_lib.training.module_stack import ModuleReplicas
 from pipeline_lib.training.replica_moments import Moments
 from pipeline_lib.training.update import Update, clip
+from update_cases import EVERY, RATES, SHAPES, STEPS, R, draws, made
 
 TAKE_KERNELS = (flat, gradient_records, replica_moments)
 CLIPPINGS = [None, Clipping(0.5, "tensor"), Clipping(0.5, "whole")]

@@ -16,7 +16,6 @@ import pytest
 import torch
 from gpu_cases import Case, Network, cases
 from gpu_correctness import linear_steps_without_waiting, steps_without_waiting
-from pretend_gpu import DEVICE, Claims, WaitError, pretend_gpu
 from torch.nn.functional import cross_entropy
 
 from pipeline_lib.artifacts.block_tables import BlockTables
@@ -34,6 +33,7 @@ from pipeline_lib.training.epochs import epoch_block
 from pipeline_lib.training.flat import FlatTensors, Layout
 from pipeline_lib.training.module_stack import ModuleReplicas
 from pipeline_lib.training.update import Update
+from pretend_gpu import DEVICE, Claims, WaitError, pretend_gpu
 
 CASES = {case.name: case for case in cases()}
 

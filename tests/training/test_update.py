@@ -7,46 +7,16 @@ from typing import Any, get_args
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from pipeline_lib.artifacts.state_archive import read_state, write_state
 from pipeline_lib.errors import ConfigError
-from pipeline_lib.study.optimizers import OPTIMIZERS, REFUSED, AnyOptimizer, Optimizer
+from pipeline_lib.study.optimizers import OPTIMIZERS, REFUSED, AnyOptimizer
 from pipeline_lib.study.settings import Clipping, LearningRate
 from pipeline_lib.training.update import Update, clip
+from update_cases import EVERY, PLAIN, RATES, STEPS, R, draws, made
 
-R = 3
-SHAPES = {"matrix": (4, 5), "vector": (7,), "number": ()}
-
-
-def draws(seed: int, scale: float = 1.0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        name: scale * torch.randn(R, *shape, generator=generator, dtype=torch.float64)
-        for name, shape in SHAPES.items()
-    }
-
-
-PLAIN = {kind: {"kind": kind} for kind in OPTIMIZERS}
-EVERY = {
-    **PLAIN,
-    "sgd with momentum": {"kind": "sgd", "momentum": 0.9, "dampening": 0.2},
-    "nesterov": {"kind": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-    "amsgrad": {"kind": "adam", "betas": (0.8, 0.95), "amsgrad": True, "weight_decay": 0.3},
-    "decoupled": {"kind": "adamw", "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.3},
-    "nadam, decoupled": {"kind": "nadam", "decoupled_weight_decay": True, "weight_decay": 0.1},
-    "radam, decoupled": {"kind": "radam", "decoupled_weight_decay": True, "weight_decay": 0.1},
-    "rmsprop, centered": {"kind": "rmsprop", "momentum": 0.5, "centered": True},
-    "adagrad, decaying": {"kind": "adagrad", "lr_decay": 0.1, "initial_accumulator_value": 0.2},
-}
 OPTIMIZER = pytest.mark.parametrize("given", EVERY.values(), ids=EVERY.keys())
-STEPS = 12
-RATES = LearningRate("warmup_linear", 0.2, 4 / STEPS).values(STEPS)
-
-
-def made(given: dict[str, Any]) -> Optimizer:
-    return TypeAdapter(AnyOptimizer).validate_python(given)
 
 
 def torchs(given: dict[str, Any], parameters: list[Tensor]) -> torch.optim.Optimizer:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_own_messages import MINE, PARTS
 
 from checkout import NOTHING, copy_of, jobs, snakemake
+from own_study import MINE, PARTS
 
 N = 16  # training examples
 TARGET = "results/quick/verdicts/mine.md"

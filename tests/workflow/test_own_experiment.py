@@ -1,9 +1,6 @@
 """The example of an experiment of one's own, run from a folder outside the checkout."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from checkout import NOTHING, copy_of, jobs, with_real_edit
+from checkout import NOTHING, copy_of, jobs, snakemake_from, with_real_edit
 from pipeline_lib.artifacts.files import read_provenance, read_table
 from pipeline_lib.artifacts.weights import read_weights
 
@@ -19,20 +16,6 @@ pytest.importorskip("sklearn")
 
 NAME = "digits_residual_adam"
 ONLY_ONE = ("--config", "scale=smoke", f"only=[{NAME}]")
-
-
-def snakemake(checkout: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command of the example's README."""
-    command = ["snakemake", "--cores", "2", "--snakefile", str(checkout / "Snakefile")]
-    return subprocess.run(
-        [sys.executable, "-m", *command, "--configfile", "config.yaml", *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=3600,  # so that nothing hangs; a busy machine may be slow
-    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +27,7 @@ def places(repository, tmp_path_factory) -> tuple[Path, Path]:
     shutil.copytree(
         repository / "examples/digits", folder, ignore=shutil.ignore_patterns(".*", "results")
     )
-    done = snakemake(checkout, folder, *ONLY_ONE)
+    done = snakemake_from(checkout, folder, *ONLY_ONE)
     assert done.returncode == 0, done.stderr
     return checkout, folder
 
@@ -104,7 +87,7 @@ def test_one_command_makes_a_report_of_it(places) -> None:
     path = folder / "report.html"
     # Targets come after a flag: other options take what follows as their values.
     targets = ("--report-after-run", "report_items", tensor, "--report", path.name)
-    done = snakemake(checkout, folder, *targets, *ONLY_ONE)
+    done = snakemake_from(checkout, folder, *targets, *ONLY_ONE)
     assert done.returncode == 0, done.stderr
     shown = path.read_text()
     for name in ("variance.svg", "tensors.svg", "losses.svg"):
@@ -115,12 +98,12 @@ def test_one_command_makes_a_report_of_it(places) -> None:
     assert "validation loss after epoch 1" in page
     assert (folder / tensor).stat().st_size > 10_000
     other = tensor.replace("0.weight", "nothing")
-    done = snakemake(checkout, folder, "--keep-going", other, *ONLY_ONE)
+    done = snakemake_from(checkout, folder, "--keep-going", other, *ONLY_ONE)
     assert "error: figure: 'nothing' is no tensor; allowed: 0.bias, 0.weight" in done.stderr
 
 
 def test_the_whole_example_is_its_own_experiments_and_nothing_of_the_paper(places) -> None:
-    done = snakemake(*places, "--dry-run", "--forceall")
+    done = snakemake_from(*places, "--dry-run", "--forceall")
     counted = jobs(done.stdout + done.stderr)
     each = ("check_own_code", "draw_own_weights", "aggregate_variance", "summarise_metrics")
     each += ("gradient_variance", "tensors_variance", "own_losses", "decide_ordering")
@@ -134,7 +117,7 @@ def test_nothing_is_done_again_although_the_checkout_has_moved(places) -> None:
     moved = checkout.rename(checkout.with_name("moved"))
     try:
         for _ in range(2):
-            done = snakemake(moved, folder, "--dry-run", *ONLY_ONE)
+            done = snakemake_from(moved, folder, "--dry-run", *ONLY_ONE)
             assert NOTHING in done.stdout + done.stderr, done.stdout
     finally:
         moved.rename(checkout)
@@ -153,7 +136,7 @@ def test_edited_code_reruns_what_depends_on_it(places, edited, again) -> None:
     original = path.read_text()
     path.write_text(with_real_edit(original))
     try:
-        done = snakemake(checkout, folder, "--dry-run", *ONLY_ONE)
+        done = snakemake_from(checkout, folder, "--dry-run", *ONLY_ONE)
     finally:
         path.write_text(original)
     counted = jobs(done.stdout + done.stderr)
@@ -169,7 +152,7 @@ def test_a_module_that_keeps_state_is_refused_before_training(places, tmp_path) 
     text = network.read_text()
     assert "nn.GroupNorm(2, channels)" in text
     network.write_text(text.replace("nn.GroupNorm(2, channels)", "nn.BatchNorm2d(channels)"))
-    done = snakemake(checkout, mine, *ONLY_ONE)
+    done = snakemake_from(checkout, mine, *ONLY_ONE)
     assert done.returncode != 0
     (log,) = (path.read_text() for path in mine.glob(f"logs/smoke/checks/{NAME}.*.log"))
     assert "2.layers.1 is a BatchNorm2d with running statistics" in log

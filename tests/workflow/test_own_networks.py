@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_own_experiment import snakemake
 from torch import nn
 from torch.nn import functional
 
-from checkout import copy_of
+from checkout import copy_of, snakemake_from
 from pipeline_lib.artifacts.files import read_provenance, read_table
 from pipeline_lib.artifacts.weights import read_weights
 from pipeline_lib.estimation.statistics import ALL
@@ -41,7 +40,7 @@ def folder(repository, tmp_path_factory) -> Path:
         changed["batch_sizes"] = [BATCH]
     (mine / "config.yaml").write_text(yaml.safe_dump(configuration))
     targets = (f"results/smoke/figures/{name}_variance.svg" for name in NAMES)
-    done = snakemake(checkout, mine, "--config", "scale=smoke", "--", *targets)
+    done = snakemake_from(checkout, mine, "--config", "scale=smoke", "--", *targets)
     assert done.returncode == 0, done.stderr
     return mine
 
