@@ -469,7 +469,7 @@ def test_what_the_number_of_examples_does_not_allow_is_told_once_it_is_known(raw
     raw["experiments"]["mine"] = mine["digits_plain_sgd"] | {
         "batch_sizes": [8, 32],
         "epochs": 2,
-        "learning_rate": {"schedule": "test_config:falls_too_far", "initial": 0.5},
+        "learning_rate": {"schedule": f"{__name__}:falls_too_far", "initial": 0.5},
     }
     experiment = load_study(raw, MODELS).experiments["mine"]
     check_known(experiment)

@@ -129,7 +129,13 @@ class LearningRate:
         """
         if self.schedule == "constant":
             return np.full(iterations, self.initial)
-        if self.schedule in ("inverse_time", "step"):
+        if self.schedule == "inverse_time":
+            initial = Fraction(str(self.initial))
+            # Quotients of integers are rounded once, as those of `exact` are.
+            return np.array(
+                [initial.numerator / (initial.denominator * t) for t in range(1, iterations + 1)]
+            )
+        if self.schedule == "step":
             return np.array([float(rate) for rate in self.exact(iterations)])
         if self.is_own:
             return self._own_values("config: learning_rate.schedule", range(iterations))

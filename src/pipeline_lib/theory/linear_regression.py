@@ -20,6 +20,7 @@ Every term is positive semi-definite, so nothing cancels; carrying E w wᵀ inst
 |E w|² at the end and lose the digits of a small variance. The mean does not depend on b.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 Sampling = Literal["fresh", "with_replacement"]
+CHUNK = 1024  # steps whose covariance matrices are held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,35 +186,74 @@ def exact_moments(
     row, col = triangle(p)
     spread_to_noise = noise_map(x, x)
     # Of diagonal entries of Sigma: tr(H Sigma H) and tr(H Sigma) / 2.
-    traces = np.stack([curvature**2, curvature / 2])
-    sigma = np.zeros((len(row), len(sizes)))
-    noise = np.empty_like(sigma)
-
+    traces = np.stack([curvature**2, curvature / 2], axis=1)
     of_noise = np.empty((len(rates), len(sizes)))
-    of_spread = np.empty((len(rates), 2, len(sizes)))
+    of_spread = np.empty((len(rates), len(sizes), 2))
     # Divergence at some batch sizes is a result, marked below.
     with np.errstate(over="ignore", invalid="ignore"):
         path = mean_path(x, y, start, rates)
         decay = 1 - rates[:, None] * curvature
-        scaling = (decay[:, row] * decay[:, col])[:, :, None]
-        update = np.square(rates)[:, None] * factor
-        for t in range(len(rates)):
-            np.matmul(spread_to_noise, sigma, out=noise)
-            noise += path.noise[t, :, None]
-            np.sum(noise[:p], axis=0, out=of_noise[t])
-            np.matmul(traces, sigma[:p], out=of_spread[t])
-            noise *= update[t]
-            sigma *= scaling[t]
-            sigma += noise
-        full = of_spread[:, 0]
+        recursion = _Recursion(
+            spread_to_noise, path.noise, decay[:, row] * decay[:, col], np.square(rates), factor
+        )
+        for steps, sigma, noise in recursion.chunks():
+            of_noise[steps] = noise[:, :, :p].sum(axis=2)
+            of_spread[steps] = sigma[:, :, :p] @ traces
+        full = of_spread[:, :, 0]
         stochastic = factor * of_noise + full
-        loss = path.loss[:, None] + of_spread[:, 1]
+        loss = path.loss[:, None] + of_spread[:, :, 1]
         square = np.sum(path.gradient**2, axis=1)[:, None] + full
         of_one = of_noise * (n / (n - 1))
 
     for values in (stochastic, full, loss, of_one, square):
         values[~np.isfinite(values)] = np.nan
     return ExactMoments(sizes.astype(np.int64), stochastic, full, loss, of_one, square)
+
+
+@dataclass(frozen=True, eq=False)
+class _Recursion:
+    """Sigma <- A Sigma A + alpha² c_b (G(Sigma) + K), on triangles of q entries, from Sigma = 0.
+
+    Attributes:
+        spread_to_noise: (q, q) G.
+        noise: (T, q) K at the mean of every step.
+        scaling: (T, q) the factors by which A Sigma A scales each entry.
+        sq_rates: (T,) alpha².
+        factor: (B,) c_b.
+    """
+
+    spread_to_noise: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    scaling: NDArray[np.float64]
+    sq_rates: NDArray[np.float64]
+    factor: NDArray[np.float64]
+
+    def chunks(self) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
+        """Steps, and (steps, B, q) Sigma and G(Sigma) + K at them; overwritten by the next chunk.
+
+        What is taken of the matrices at every step costs more than the step where it is taken at
+        once, and less where many steps share a call.
+        """
+        total, (sizes, entries) = len(self.noise), (len(self.factor), self.noise.shape[1])
+        spread_to_noise = np.ascontiguousarray(self.spread_to_noise.T)
+        sigmas = np.zeros((min(total, CHUNK) + 1, sizes, entries))
+        noises = np.empty((min(total, CHUNK), sizes, entries))
+        added = np.empty((sizes, entries))
+        for first in range(0, total, CHUNK):
+            steps = slice(first, min(first + CHUNK, total))
+            length = steps.stop - steps.start
+            update = self.sq_rates[steps, None, None] * self.factor[:, None]
+            for sigma, after, noise, at_mean, scaling, gain in zip(
+                sigmas, sigmas[1:], noises, self.noise[steps], self.scaling[steps], update,
+                strict=False,
+            ):  # fmt: skip
+                np.matmul(sigma, spread_to_noise, out=noise)
+                noise += at_mean
+                np.multiply(sigma, scaling, out=after)
+                np.multiply(noise, gain, out=added)
+                after += added
+            yield steps, sigmas[:length], noises[:length]
+            sigmas[0] = sigmas[length]
 
 
 def conditional_variance(

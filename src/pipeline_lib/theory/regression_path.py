@@ -77,12 +77,15 @@ def mean_path(x: Array, y: Array, start: Array, rates: Array) -> MeanPath:
     at_least = x.T @ residual / n  # 0 but for rounding
     curvature = x.T @ x / n
 
-    errors, gradients = np.empty((2, len(rates), p))
-    error = start - least
-    for t, rate in enumerate(rates):
-        gradient = curvature @ error + at_least
-        errors[t], gradients[t] = error, gradient
-        error = error - rate * gradient
+    errors, gradients = np.empty((len(rates) + 1, p)), np.empty((len(rates), p))
+    errors[0] = start - least
+    for rate, error, after, gradient in zip(
+        rates.tolist(), errors, errors[1:], gradients, strict=False
+    ):
+        np.dot(curvature, error, gradient)
+        gradient += at_least
+        np.subtract(error, rate * gradient, out=after)
+    errors = errors[:-1]
 
     above = np.sum(errors * (gradients + at_least), axis=1) / 2
     vector = np.concatenate([errors, np.ones((len(rates), 1))], axis=1)
