@@ -38,7 +38,7 @@ findings: $(INSTALLED) ## write what the study of scale quick found into README.
 test: $(INSTALLED) ## run every test, side by side on all cores
 	$(PYTEST)
 
-test-fast: $(INSTALLED) ## the tests of the library alone: no workflow, browser or Slurm
+test-fast: $(INSTALLED) ## the tests of the library that take no longer than a developer waits
 	$(PYTEST) -m "not slow"
 
 test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)

@@ -40,16 +40,19 @@ settings.load_profile("any machine")
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow folders, and put files with slow tests first.
+    """Mark the tests of slow folders, and put these first, then other files with slow tests.
 
     With several workers a long file that came last would leave all but one of them idle.
     """
     slow_folders = [TESTS / name for name in SLOW_FOLDERS]
-    for item in items:  # which may lie outside of tests/
+    order = {}  # of files, which may lie outside of tests/
+    for item in items:
         if any(item.path.is_relative_to(folder) for folder in slow_folders):
             item.add_marker("slow")
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+            order[item.path] = 0
+        elif item.get_closest_marker("slow"):
+            order[item.path] = 1
+    items.sort(key=lambda item: order.get(item.path, 2))
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,10 @@ from pipeline_lib.estimation.variance import vector_moments
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*NumPy array is not writable:UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*NumPy array is not writable:UserWarning"),
+]
 
 # By experiment: batch size, runs on either side, and a rate that moves the gradient in few steps.
 CASES = {

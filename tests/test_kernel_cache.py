@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline_lib.kernel_cache import kernel_cache
+
+pytestmark = pytest.mark.slow
 
 
 def test_numba_is_left_alone_where_it_can_write_or_the_user_has_chosen(tmp_path: Path) -> None:

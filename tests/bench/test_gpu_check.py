@@ -101,6 +101,7 @@ def test_the_status_says_whether_something_is_wrong(
     assert gpu_check.main() == status
 
 
+@pytest.mark.slow
 def test_what_a_gpu_was_measured_to_do_is_left_for_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from pipeline_lib.calibration.unseen import flags
 from pipeline_lib.calibration.verdicts import in_training, settled, tail_ratios, told_apart
 from pipeline_lib.errors import ArtifactError
 
+pytestmark = pytest.mark.slow
+
 EVERY = [*light(), *heavy(), *trained()]
 # Rare runs carry this variance, and few runs have none of them; docs/inference.md says so.
 RARE = "two layers 1-1-1, t = 2, b = 16, Rao–Blackwell"

@@ -26,6 +26,8 @@ from pipeline_lib.theory import two_layer as theory
 from pipeline_lib.training.loop import Recording, train
 from pipeline_lib.training.steps import StepPlan
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(7)
 PAIR = {(what, name): RNG.standard_normal((6, 100)) for what in (ALONG, SQUARE) for name in "ab"}
 

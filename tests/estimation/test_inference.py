@@ -27,6 +27,8 @@ from pipeline_lib.estimation.reliability import (
     runs_to_decide,
 )
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[np.float64]
 Sampler = Callable[[np.random.Generator, int, int], Array]
 SCALES = 2.0 ** (-np.arange(8) / 2)

@@ -113,6 +113,7 @@ def test_one_run_has_a_mean_without_an_error():
     assert table[["std_error", "ci_low", "ci_high"]].isna().all(axis=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.8, 0.95])
 @pytest.mark.parametrize("n_runs", [4, 8])
 def test_the_interval_covers_at_its_level(level, n_runs):

@@ -24,6 +24,8 @@ from pipeline_lib.figures.axes import log_ticks
 from pipeline_lib.figures.numbers import number, percent, sample_note, scale_note
 from pipeline_lib.figures.style import SMALL, WIDTH, figure_style, save_figure
 
+pytestmark = pytest.mark.slow
+
 matplotlib.use("Agg")
 SIZES = [4, 16, 64]
 STEPS = np.array([0, 1, 9, 49])

@@ -91,6 +91,7 @@ def test_every_step_is_recorded_before_and_after_clipping() -> None:
     assert_array_equal(evaluated["epoch"], [2] * 3)
 
 
+@pytest.mark.slow
 def test_the_average_over_examples_and_dropout_has_the_mean_of_the_plain_estimate() -> None:
     """Both estimate the same variance; at step 0 the average varies by its draws alone."""
     first = {"recorded": [0], "averaged": 12, "evaluated_epochs": {}}

@@ -30,9 +30,10 @@ from pipeline_lib.study.model import COUPLED, MEAN, WEIGHTED
 
 ROOT = Path(__file__).resolve().parents[2]
 CROSS_ENTROPY = "torch.nn.functional:cross_entropy"
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*(weight_norm|Lazy modules|torch.jit.script|jit).*",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*(weight_norm|Lazy modules|torch.jit.script|jit).*"),
+]
 
 
 def experiment(

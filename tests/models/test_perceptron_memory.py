@@ -9,6 +9,8 @@ import pytest
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.models.perceptron.memory import BlockSize, block_bytes, replicas_that_fit
 
+pytestmark = pytest.mark.slow
+
 STUDY = BlockSize((784, 1024, 512, 10), 64, 60_000, n_evaluated=20_000)
 
 # Prints by how many bytes the peak grows from a first, tiny block to the one that is measured.

@@ -329,6 +329,7 @@ def pick(statistics: pd.DataFrame, **keys: object) -> pd.DataFrame:
     return statistics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("b", [1, 4, 16])
 def test_block_at_step_0_and_1_covers_the_exact_variance(b: int, tmp_path) -> None:
     w1, w2, teacher = (w.numpy() for w in network(scale=0.3))

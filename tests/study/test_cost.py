@@ -286,6 +286,7 @@ def longer(experiment: Experiment) -> Experiment:
     return dataclasses.replace(experiment, model=model, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [lambda e: e, longer], ids=["smoke", "longer"])
 @pytest.mark.parametrize(
     ("name", "b", "tables"),
@@ -316,6 +317,7 @@ class Largest(Checkpoint):
         return saved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [lambda e: e, longer], ids=["smoke", "longer"])
 @pytest.mark.parametrize(
     ("name", "b", "tables"),

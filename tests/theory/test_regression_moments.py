@@ -82,6 +82,7 @@ def test_every_coefficient_is_nonnegative_definite(optimiser):
     assert (rows[5][5] != 0).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["fresh", "with_replacement"])
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_moments_equal_enumeration(optimiser, sampling):

@@ -89,6 +89,7 @@ def expectations(rows: pd.DataFrame, quantity: str, estimator: str) -> pd.Series
     return own + (chosen["contribution_mean"] - own) * (r - 1) / r
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "b", "last_batch"), [(5, 2, "keep"), (5, 2, "drop"), (6, 3, "keep")])
 def test_epochs_equal_the_enumeration_of_all_orders(n: int, b: int, last_batch: str) -> None:
     orders = np.array(list(permutations(range(n))))
@@ -110,6 +111,7 @@ def test_epochs_equal_the_enumeration_of_all_orders(n: int, b: int, last_batch: 
     assert enumerated.min() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_second_epoch_equals_the_enumeration_of_pairs_of_orders() -> None:
     n, b = 4, 2
     pairs = list(product(permutations(range(n)), repeat=2))
@@ -122,6 +124,7 @@ def test_the_second_epoch_equals_the_enumeration_of_pairs_of_orders() -> None:
         assert_allclose(averaged, enumerated, rtol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["fresh", "with_replacement"])
 @pytest.mark.parametrize("examples", [2, 3, 4])
 def test_batches_drawn_afresh_equal_enumeration(sampling: str, examples: int) -> None:
@@ -141,6 +144,7 @@ def test_batches_drawn_afresh_equal_enumeration(sampling: str, examples: int) ->
     assert_allclose(averaged, enumerated, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_examples_are_uniform_subsets_of_what_batches_are_drawn_from() -> None:
     for sampling in ("fresh", "with_replacement"):
         sampler = EpochSampler(5, 2, 4000, STREAM, sampling=sampling)  # type: ignore[arg-type]
@@ -213,6 +217,7 @@ class Halves:
         return (self.weights @ inputs - self.y[example]) * inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_replacement", [False, True])
 @pytest.mark.parametrize(("b", "chosen"), [(1, 2), (1, 3), (2, 2), (2, 3)])
 def test_dropout_equals_the_enumeration_of_masks(
@@ -265,6 +270,7 @@ def test_dropout_equals_the_enumeration_of_masks(
     assert sq_gradient == pytest.approx(float(gradients.mean(dim=(0, 1)).square().sum()), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_dropout_of_a_stack_agrees_with_the_enumeration() -> None:
     halves = Halves()
     module = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 1, bias=False)).double()

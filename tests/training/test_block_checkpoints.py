@@ -1,6 +1,5 @@
 """Blocks of linear regression and of the two-layer network, killed and stopped, bit for bit."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -8,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from pipeline_lib.study.block import Hardware
 from pipeline_lib.training import resumable
 from pipeline_lib.training.loop import Recording
 from pipeline_lib.training.steps import StepPlan
+
+pytestmark = pytest.mark.slow
 
 STEPS, REPLICAS, GROUP = 250, 50, 13  # groups of 13, 13, 12 and 12; control variates need 48
 STEPS_AT_ONCE = 5  # that a record holds
@@ -125,7 +127,8 @@ class Slow(Checkpoint):
         return state
 
     def save(self, state: State) -> bool:
-        time.sleep(0.02)
+        if self.waits:
+            time.sleep(0.02)
         is_saved = super().save(state)
         if self.waits and steps_done(state) > self.enough:
             threading.Event().wait()
@@ -146,14 +149,11 @@ def train(kind: str, folder: Path, threads: int, is_last: bool) -> None:
 
 @EVERY
 def test_a_killed_process_goes_on_bit_for_bit(
-    kind: str, undisturbed: BlockTables, tmp_path: Path
+    kind: str, undisturbed: BlockTables, tmp_path: Path, children: ForkServerContext
 ) -> None:
     assert ("diverging" in kind) == (len(undisturbed.divergence) > 0)
     path = tmp_path / "state.zip"
     rng = random.Random(kind)
-    # Children are forked from a fresh process that has imported what they need.
-    children = multiprocessing.get_context("forkserver")
-    children.set_forkserver_preload(["pipeline_lib.models.linear_network.block", "pytest"])
     done = [0]
     for threads in (1, 2, 3, 1, 2):  # another number of them after each kill
         last = len(done) == 5

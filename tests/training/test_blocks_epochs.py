@@ -117,6 +117,7 @@ def joined(gradients: dict[str, Tensor]) -> dict[str, np.ndarray]:
     return flat | {ALL: np.concatenate(list(flat.values()))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group_size", [None, 1000])
 def test_variance_is_that_over_all_shuffles(group_size: int | None) -> None:
     """Every order of four examples is as likely as any other: the truth is a finite mean."""

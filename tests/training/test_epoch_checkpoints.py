@@ -1,6 +1,5 @@
 """Blocks in epochs, killed and stopped at any step: they go on bit for bit."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -9,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
@@ -36,6 +36,8 @@ from pipeline_lib.study.settings import Clipping, LearningRate
 from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epochs import epoch_block
+
+pytestmark = pytest.mark.slow
 
 N, BATCH, EPOCHS, REPLICAS, GROUP = 22, 3, 6, 5, 3  # groups of 3 and 2
 PER_EPOCH = 8  # the last mini-batch has 1 example
@@ -213,7 +215,8 @@ class Slow(Checkpoint):
         return state
 
     def save_if_due(self, state: Callable[[], State]) -> bool:
-        time.sleep(0.005)
+        if self.waits:
+            time.sleep(0.005)
         return super().save_if_due(state)
 
     def save(self, state: State) -> bool:
@@ -236,16 +239,14 @@ def train(kind: str, folder: Path, is_last: bool) -> None:
 
 @EVERY
 def test_a_killed_process_goes_on_bit_for_bit(
-    kind: str, undisturbed: Callable[[str], BlockTables], tmp_path: Path
+    kind: str,
+    undisturbed: Callable[[str], BlockTables],
+    tmp_path: Path,
+    children: ForkServerContext,
 ) -> None:
     assert ("diverging" in kind) == (len(undisturbed(kind).divergence) > 0)
     path = tmp_path / "state.zip"
     rng = random.Random(kind)
-    # Children are forked from a fresh process that has imported what they need.
-    children = multiprocessing.get_context("forkserver")
-    children.set_forkserver_preload(
-        ["pipeline_lib.models.transformer.block", "pipeline_lib.models.module.block"]
-    )
     done = [0]
     for _ in range(4):
         child = children.Process(target=train, args=(kind, tmp_path, False))

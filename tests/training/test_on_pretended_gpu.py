@@ -81,6 +81,7 @@ def assert_same(one: BlockTables, other: BlockTables, rtol: float) -> None:
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [of_kind(name) for name in CASES])
 def test_a_whole_block_is_that_of_the_cpu(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """There replicas of a perceptron take turns, here all are taken at once; both draw alike."""
@@ -266,6 +267,7 @@ def test_claims_are_those_of_torch() -> None:
         assert gradient.tolist() == [0, 2, 4, 6, 8, 10]
 
 
+@pytest.mark.slow
 def test_the_checks_for_waits_of_a_real_gpu_look_at_every_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
