@@ -19,7 +19,8 @@ counts these, `at equal errors` the ratio without rounding, which is that of sma
 regression is run only to tell what the plain loop needs.
 
 Seconds a run are the shortest of three plain runs and the mean over the runs of one block, made
-between them, after a short training of both. Compare ratios, not seconds, between machines. On one
+between them, after a short training of both; exact moments are taken twenty times, and the
+shortest counts. Compare ratios, not seconds, between machines. On one
 with other work, `--cpu-time` compares processor seconds of one thread instead.
 
 Data are the tables below `results/SCALE/data` that `make study` leaves, and where they are missing
@@ -56,6 +57,7 @@ from pipeline_lib.theory.linear_regression import exact_moments
 REPOSITORY = Path(__file__).resolve().parent.parent
 PRECISION = 0.05
 LEAST_RUNS = 2  # of a variance over runs
+EXACT_TIMES = 20  # which take about as long as one plain run
 # The experiment of each study, its batch sizes here, and how many runs tell the standard errors.
 STUDIES = {
     "admission": ((4, 64), 1000),
@@ -109,7 +111,7 @@ def measure(case: Case, short: Case, clock: Callable[[], float]) -> Row:
     plain_runs = runs_needed(tables[0], "sample")
     if isinstance(case.experiment.model, LinearRegression):
         sizes = len(case.experiment.batch_sizes)
-        here = min(seconds(lambda: exact(case)) for _ in range(3)) / sizes
+        here = min(seconds(lambda: exact(case)) for _ in range(EXACT_TIMES)) / sizes
         return Row(min(times), here, plain_runs, None)
     return Row(min(times), here, plain_runs, runs_needed(tables[0], "rao_blackwell"))
 
