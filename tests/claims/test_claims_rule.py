@@ -16,7 +16,7 @@ from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.claims.__main__ import main
 from pipeline_lib.claims.artefacts import claimed, needed_tables
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.evaluators import Regression, Source, two_orders
+from pipeline_lib.claims.experiment_evaluators import two_orders
 from pipeline_lib.claims.extent import FIGURE_1A, FIGURE_1B, FIGURE_2
 from pipeline_lib.claims.ledger import evaluate, ledger_page
 from pipeline_lib.claims.setting import (
@@ -27,6 +27,7 @@ from pipeline_lib.claims.setting import (
     setting_of,
     shortfalls,
 )
+from pipeline_lib.claims.source import Regression, Source
 from pipeline_lib.claims.verdict import claims_table, finding
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study

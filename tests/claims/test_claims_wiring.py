@@ -15,8 +15,9 @@ import yaml
 
 from pipeline_lib.artifacts.schemas import SCHEMAS
 from pipeline_lib.claims.artefacts import needed_tables
-from pipeline_lib.claims.evaluators import EVALUATORS, Regression, Source
+from pipeline_lib.claims.evaluators import EVALUATORS
 from pipeline_lib.claims.ledger import evaluate
+from pipeline_lib.claims.source import Regression, Source
 from pipeline_lib.fits.tables import fit_tables
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study

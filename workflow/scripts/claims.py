@@ -6,8 +6,8 @@ from pathlib import Path
 from pipeline_lib.artifacts.files import read_provenance, read_table, write_table, write_text
 from pipeline_lib.artifacts.weights import read_weights
 from pipeline_lib.claims.artefacts import claimed, expected_of, needed_tables
-from pipeline_lib.claims.evaluators import Regression
 from pipeline_lib.claims.ledger import evaluate, ledger_page
+from pipeline_lib.claims.source import Regression
 from pipeline_lib.claims.verdict import claims_table
 from pipeline_lib.data.admissions import read_design
 from pipeline_lib.logs import job_log

@@ -18,12 +18,12 @@ from pipeline_lib.claims import linear_theory, network_theory, networks_exact
 from pipeline_lib.claims.any_model import lemma_1_for_any_model
 from pipeline_lib.claims.batch_dependence import count_of_batch_sizes
 from pipeline_lib.claims.catalogue import CLAIMS, THEOREMS
-from pipeline_lib.claims.further_evaluators import NETWORK, RATES
 from pipeline_lib.claims.gaussian_words import lemma_8
 from pipeline_lib.claims.linear_exact import corollary_1, expected_loss
 from pipeline_lib.claims.regression_losses import held_out_loss_falls, monotone_after_equal_epochs
 from pipeline_lib.claims.setting import ADMISSIONS, instance, on_instance
 from pipeline_lib.claims.tails import runs_see_the_variance
+from pipeline_lib.claims.theory_evaluators import NETWORK, RATES
 from pipeline_lib.claims.verdict import Finding
 from pipeline_lib.errors import ArtifactError
 from pipeline_lib.theory.counterexample import counterexample_table

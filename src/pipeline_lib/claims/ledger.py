@@ -5,15 +5,9 @@ from typing import Any
 
 from pipeline_lib.claims.artefacts import claimed
 from pipeline_lib.claims.catalogue import CLAIMS, THEOREMS
-from pipeline_lib.claims.evaluators import (
-    EVALUATORS,
-    REGRESSION,
-    Regression,
-    Source,
-    Tables,
-    not_configured,
-)
+from pipeline_lib.claims.evaluators import EVALUATORS
 from pipeline_lib.claims.setting import on_instance
+from pipeline_lib.claims.source import REGRESSION, Regression, Source, Tables, not_configured
 from pipeline_lib.claims.verdict import Finding, claims_markdown, counted, first_sentences
 from pipeline_lib.study.study import Study
 
