@@ -15,8 +15,9 @@ from pipeline_lib.claims.epochs import (
     smallest_above_largest,
     training_loss_decreases,
 )
-from pipeline_lib.claims.ordering import WELCH, decide, signs
+from pipeline_lib.claims.ordering import decide, signs
 from pipeline_lib.claims.overfitting import overfitted, validation_loss_stops
+from pipeline_lib.claims.p_values import WELCH
 from pipeline_lib.claims.reviews import decreasing_under_adam
 from pipeline_lib.claims.setting import (
     FIGURE_3A,

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pipeline_lib.claims.ordering import best_estimator, decide, neighbours, pairs
+from pipeline_lib.claims.comparisons import best_estimator, neighbours, pairs
+from pipeline_lib.claims.ordering import decide
 from pipeline_lib.claims.own import decreasing_variance
 from pipeline_lib.estimation.aggregation import variance_table
 from pipeline_lib.estimation.inference import decreasing_p_value, variance_interval

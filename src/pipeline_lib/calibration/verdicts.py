@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from pipeline_lib.calibration.coverage import Groups, Simulated, simulate
 from pipeline_lib.calibration.laws import Law, mean_of
-from pipeline_lib.claims.ordering import SERIES, Ordering, decide, neighbours
+from pipeline_lib.claims.comparisons import SERIES, neighbours
+from pipeline_lib.claims.ordering import Ordering, decide
 from pipeline_lib.estimation.inference import decreasing_p_value
 from pipeline_lib.estimation.reliability import decisive
 

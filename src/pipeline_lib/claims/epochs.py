@@ -12,15 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline_lib.claims.catalogue import CLAIMS
-from pipeline_lib.claims.ordering import (
-    WELCH,
-    Ordering,
-    decide,
-    neighbours,
-    pairs,
-    signs,
-    whole_gradient,
-)
+from pipeline_lib.claims.comparisons import neighbours, pairs, whole_gradient
+from pipeline_lib.claims.ordering import Ordering, decide, signs
+from pipeline_lib.claims.p_values import WELCH
 from pipeline_lib.claims.setting import (
     FIGURE_3A,
     FIGURE_3B,

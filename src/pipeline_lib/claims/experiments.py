@@ -7,13 +7,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.comparisons import best_estimator, neighbours
 from pipeline_lib.claims.extent import FIGURE_1A, FIGURE_2, Extent, missing
-from pipeline_lib.claims.ordering import (
-    best_estimator,
-    decide,
-    neighbours,
-    unadjusted_p_values,
-)
+from pipeline_lib.claims.ordering import decide
+from pipeline_lib.claims.p_values import unadjusted_p_values
 from pipeline_lib.claims.setting import Problem, departures
 from pipeline_lib.claims.verdict import Claim, Finding, Verdict, finding
 from pipeline_lib.estimation.statistics import ALL

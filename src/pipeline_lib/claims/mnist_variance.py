@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.comparisons import shared_steps, whole_gradient
 from pipeline_lib.claims.epochs import ordered
-from pipeline_lib.claims.ordering import decide, shared_steps, whole_gradient
+from pipeline_lib.claims.ordering import decide
 from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_4, Setting
 from pipeline_lib.claims.verdict import Finding, untested
 

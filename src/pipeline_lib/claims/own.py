@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from pipeline_lib.claims.ordering import decide, shared_steps, whole_gradient
+from pipeline_lib.claims.comparisons import shared_steps, whole_gradient
+from pipeline_lib.claims.ordering import decide
 from pipeline_lib.claims.verdict import Claim, Finding, finding
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.claims.catalogue import CLAIMS
+from pipeline_lib.claims.comparisons import neighbours
 from pipeline_lib.claims.epochs import metric_comparisons, ordered, tallies
-from pipeline_lib.claims.ordering import LOG_RATIO, decide, neighbours
+from pipeline_lib.claims.ordering import decide
+from pipeline_lib.claims.p_values import LOG_RATIO
 from pipeline_lib.claims.setting import FIGURE_5, Setting
 from pipeline_lib.claims.verdict import Finding, untested
 from pipeline_lib.estimation.metrics import ERROR, LOSS, TRAINING, VALIDATION
