@@ -12,7 +12,7 @@ from pipeline_lib.models.linear_regression.block import regression_block, torch_
 from pipeline_lib.models.linear_regression.design import RegressionDesign
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.study.block import Hardware
-from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.study.learning_rate import LearningRate
 from pipeline_lib.training.epoch_plan import EpochPlan
 from pipeline_lib.training.resumable import train_run
 from pipeline_lib.training.steps import StepPlan

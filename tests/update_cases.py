@@ -6,8 +6,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from pipeline_lib.study.learning_rate import LearningRate
 from pipeline_lib.study.optimizers import OPTIMIZERS, AnyOptimizer, Optimizer
-from pipeline_lib.study.settings import LearningRate
 
 R = 3
 SHAPES = {"matrix": (4, 5), "vector": (7,), "number": ()}

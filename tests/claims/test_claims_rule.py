@@ -31,7 +31,7 @@ from pipeline_lib.claims.source import Regression, Source
 from pipeline_lib.claims.verdict import claims_table, finding
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
-from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.study.learning_rate import LearningRate
 from pipeline_lib.theory.counterexample import counterexample_table
 from pipeline_lib.theory.heavy_tails import ScalarTraining
 from pipeline_lib.theory.linear_regression import exact_moments

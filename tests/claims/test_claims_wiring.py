@@ -21,11 +21,12 @@ from pipeline_lib.claims.source import Regression, Source
 from pipeline_lib.fits.tables import fit_tables
 from pipeline_lib.models import MODELS
 from pipeline_lib.study.config import load_study
-from pipeline_lib.study.settings import LearningRate
+from pipeline_lib.study.learning_rate import LearningRate
 from pipeline_lib.theory.counterexample import counterexample_table
+from pipeline_lib.theory.expected_losses import Sample
 from pipeline_lib.theory.heavy_tails import ScalarTraining
 from pipeline_lib.theory.network_tables import network_degrees_table
-from pipeline_lib.theory.regression_moments import Optimiser, RegressionProblem, Sample
+from pipeline_lib.theory.regression_moments import Optimiser, RegressionProblem
 from pipeline_lib.theory.regression_tables import Training, losses_table
 from pipeline_lib.theory.scalar_network import ScalarNetwork, variances
 from pipeline_lib.theory.scalar_tables import degree_rows, repeats_table

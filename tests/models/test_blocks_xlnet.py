@@ -26,8 +26,9 @@ from pipeline_lib.models.transformer.block import Dropout, initial_weights, tran
 from pipeline_lib.models.transformer.memory import CHUNK
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.study.learning_rate import LearningRate
 from pipeline_lib.study.optimizers import AdamW
-from pipeline_lib.study.settings import Clipping, LearningRate
+from pipeline_lib.study.settings import Clipping
 
 SIZES = {"d_model": 8, "n_layer": 1, "n_head": 2, "d_inner": 16, "dropout": 0.1}
 VOCABULARY = 40

@@ -17,8 +17,8 @@ from pipeline_lib.study.block import Block
 from pipeline_lib.study.combinations import Combination, combination_table, combinations
 from pipeline_lib.study.config import load_study
 from pipeline_lib.study.experiment import Experiment
+from pipeline_lib.study.learning_rate import SCHEDULES
 from pipeline_lib.study.model import TrainingData, Weights
-from pipeline_lib.study.settings import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[2]
 N, BATCH = 8, 3

@@ -27,8 +27,8 @@ from pipeline_lib.models.module.own_module import load_weights, make_module, wei
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.config import load_study
+from pipeline_lib.study.learning_rate import LearningRate
 from pipeline_lib.study.optimizers import PLAIN_SGD, Adam, Sgd
-from pipeline_lib.study.settings import LearningRate
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAM = seed_sequence(7, "own")

@@ -15,9 +15,11 @@ from pipeline_lib.artifacts.digest import digest
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.models import MODELS, LinearRegression
 from pipeline_lib.study.config import load_study
-from pipeline_lib.study.experiment import Experiment, check_known
+from pipeline_lib.study.experiment import Experiment
+from pipeline_lib.study.experiment_checks import check_known
+from pipeline_lib.study.learning_rate import LearningRate
 from pipeline_lib.study.schema import file_schema
-from pipeline_lib.study.settings import InitialWeights, LearningRate, Polynomial
+from pipeline_lib.study.settings import InitialWeights, Polynomial
 from pipeline_lib.study.study import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

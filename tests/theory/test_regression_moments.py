@@ -14,13 +14,12 @@ from pipeline_lib.claims.enumeration import (
     mean,
     random_regression,
 )
+from pipeline_lib.theory.expected_losses import Sample, expected_losses
 from pipeline_lib.theory.linear_regression import exact_moments, sampling_factor
 from pipeline_lib.theory.regression_moments import (
     Optimiser,
     RegressionProblem,
-    Sample,
     covariance_coefficients,
-    expected_losses,
     weight_moments,
 )
 

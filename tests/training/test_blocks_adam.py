@@ -16,8 +16,9 @@ from pipeline_lib.artifacts.files import write_table
 from pipeline_lib.estimation.statistics import ALL, CLIPPED, STOCHASTIC
 from pipeline_lib.sampling.epochs import EpochSampler
 from pipeline_lib.seeding import seed_sequence
+from pipeline_lib.study.learning_rate import LearningRate
 from pipeline_lib.study.optimizers import AdamW
-from pipeline_lib.study.settings import Clipping, LearningRate
+from pipeline_lib.study.settings import Clipping
 from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan, LearningRates
 from pipeline_lib.training.epoch_run import BATCHES

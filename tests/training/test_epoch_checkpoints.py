@@ -31,8 +31,9 @@ from pipeline_lib.models.perceptron.replicas import MlpReplicas
 from pipeline_lib.models.transformer.xlnet import xlnet_module
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.block import Hardware
+from pipeline_lib.study.learning_rate import LearningRate
 from pipeline_lib.study.optimizers import PLAIN_SGD, Adam, AdamW, Optimizer
-from pipeline_lib.study.settings import Clipping, LearningRate
+from pipeline_lib.study.settings import Clipping
 from pipeline_lib.training.dropout_stack import DropoutReplicas
 from pipeline_lib.training.epoch_plan import EpochData, EpochPlan
 from pipeline_lib.training.epochs import epoch_block

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pipeline_lib.artifacts.state_archive import read_state, write_state
 from pipeline_lib.errors import ConfigError
+from pipeline_lib.study.learning_rate import LearningRate
 from pipeline_lib.study.optimizers import OPTIMIZERS, REFUSED, AnyOptimizer
-from pipeline_lib.study.settings import Clipping, LearningRate
+from pipeline_lib.study.settings import Clipping
 from pipeline_lib.training.update import Update, clip
 from update_cases import EVERY, PLAIN, RATES, STEPS, R, draws, made
 

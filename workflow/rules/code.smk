@@ -13,7 +13,7 @@ from pipeline_lib.study.block import block_digest
 from pipeline_lib.study.code.digests import Digests
 from pipeline_lib.study.code.imported import edited
 from pipeline_lib.study.code.search import Library
-from pipeline_lib.study.experiment import check_known
+from pipeline_lib.study.experiment_checks import check_known
 
 SCRIPTS = CHECKOUT / "workflow/scripts"
 DIGESTS = Digests(

@@ -5,8 +5,9 @@ from itertools import product
 from typing import NamedTuple
 
 from pipeline_lib.sampling.names import Sampling
+from pipeline_lib.study.learning_rate import SCHEDULES
 from pipeline_lib.study.model import Model
-from pipeline_lib.study.settings import CLIPPED, SCHEDULES
+from pipeline_lib.study.settings import CLIPPED
 
 
 class Combination(NamedTuple):

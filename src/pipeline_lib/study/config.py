@@ -7,12 +7,10 @@ from typing import Any
 
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.imports import load_object
-from pipeline_lib.study.experiment import (
-    EpochExperiment,
-    Experiment,
-    IterationExperiment,
+from pipeline_lib.study.experiment import EpochExperiment, Experiment, IterationExperiment
+from pipeline_lib.study.experiment_checks import check_experiment
+from pipeline_lib.study.experiment_keys import (
     allowed_keys,
-    check_experiment,
     common_keys,
     experiment_class,
     required_keys,

@@ -10,13 +10,8 @@ from pydantic import TypeAdapter
 
 from pipeline_lib.imports import REFERENCE
 from pipeline_lib.study.combinations import combination_table
-from pipeline_lib.study.experiment import (
-    EpochExperiment,
-    IterationExperiment,
-    allowed_keys,
-    common_keys,
-    required_keys,
-)
+from pipeline_lib.study.experiment import EpochExperiment, IterationExperiment
+from pipeline_lib.study.experiment_keys import allowed_keys, common_keys, required_keys
 from pipeline_lib.study.model import Model
 from pipeline_lib.study.schema import Fragment, section_schema
 from pipeline_lib.study.section import Rational

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipeline_lib.study.experiment import (
+from pipeline_lib.study.experiment_keys import (
     allowed_keys,
     common_keys,
     experiment_class,

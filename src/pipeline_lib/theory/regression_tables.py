@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline_lib.theory.expected_losses import Sample, expected_losses
 from pipeline_lib.theory.linear_regression import Sampling, batch_factor, sampling_factor
 from pipeline_lib.theory.regression_fourth import fourth_moments
 from pipeline_lib.theory.regression_limits import (
@@ -16,12 +17,7 @@ from pipeline_lib.theory.regression_limits import (
     smallest_stable_batch_size,
     stationary_state,
 )
-from pipeline_lib.theory.regression_moments import (
-    Optimiser,
-    RegressionProblem,
-    Sample,
-    expected_losses,
-)
+from pipeline_lib.theory.regression_moments import Optimiser, RegressionProblem
 
 Floats = NDArray[np.float64]
 ESTIMATORS = ("sample", "rao_blackwell")

@@ -12,7 +12,8 @@ from pipeline_lib.errors import ConfigError
 from pipeline_lib.sampling.names import IN_EPOCHS, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.cost import BlockCost, Speed
-from pipeline_lib.study.experiment import Experiment, IterationExperiment, check_batch_sizes
+from pipeline_lib.study.experiment import Experiment, IterationExperiment
+from pipeline_lib.study.experiment_checks import check_batch_sizes
 from pipeline_lib.study.model import Model, NoiseScale, TrainingData, Weights
 from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import UNIQUE, EachOnce, section

@@ -13,7 +13,8 @@ from pipeline_lib.errors import ConfigError
 from pipeline_lib.sampling.names import FINITE, Sampling
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.cost import BlockCost, Speed
-from pipeline_lib.study.experiment import Experiment, check_batch_sizes
+from pipeline_lib.study.experiment import Experiment
+from pipeline_lib.study.experiment_checks import check_batch_sizes
 from pipeline_lib.study.model import Model, TrainingData, Weights
 from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import Count, NotNegative, section

@@ -18,7 +18,8 @@ from pipeline_lib.sampling.names import FINITE, Sampling
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.study.block import Block
 from pipeline_lib.study.cost import BlockCost, Speed
-from pipeline_lib.study.experiment import EpochExperiment, Experiment, check_batch_sizes
+from pipeline_lib.study.experiment import EpochExperiment, Experiment
+from pipeline_lib.study.experiment_checks import check_batch_sizes
 from pipeline_lib.study.model import Model, TrainingData, Weights
 from pipeline_lib.study.optimizers import OPTIMIZERS
 from pipeline_lib.study.section import AtLeastTwo, Count, NotNegative, Share, Whole, section
