@@ -37,29 +37,28 @@ def _unfinished(folder: str, names: list[str]) -> list[str]:
 def snakemake(
     folder: Path, *arguments: str, data: str | None = None
 ) -> subprocess.CompletedProcess[str]:
+    """A checkout's own study, run in it, with DATA_DIR alone as ``data`` says."""
     environment = {key: value for key, value in os.environ.items() if key != "DATA_DIR"}
     if data is not None:
         environment["DATA_DIR"] = data
+    return _snakemake(folder, arguments, environment)
+
+
+def snakemake_from(
+    checkout: Path, folder: Path, *arguments: str, configuration: str = "config.yaml"
+) -> subprocess.CompletedProcess[str]:
+    """The pipeline of a checkout run from a user's folder, as the READMEs of examples say."""
+    places = ("--snakefile", str(checkout / "Snakefile"), "--configfile", configuration)
+    return _snakemake(folder, (*places, *arguments), os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def _snakemake(
+    folder: Path, arguments: tuple[str, ...], environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
         cwd=folder,
         env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=3600,  # so that nothing hangs; a busy machine may be slow
-    )
-
-
-def snakemake_from(
-    checkout: Path, folder: Path, *arguments: str
-) -> subprocess.CompletedProcess[str]:
-    """The command of the READMEs of examples, from a user's folder."""
-    command = ["snakemake", "--cores", "2", "--snakefile", str(checkout / "Snakefile")]
-    return subprocess.run(
-        [sys.executable, "-m", *command, "--configfile", "config.yaml", *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -1,15 +1,12 @@
 """An experiment of one's own through Slurm, from its own folder, as docs/own_experiment.md says."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from study_checkout import QUICK_LOOKS, Checkout, differences
 
-from checkout import copy_of
+from checkout import copy_of, snakemake_from
 
 NAME = "digits_residual_adam"
 
@@ -18,19 +15,9 @@ def run(checkout: Path, folder: Path, *options: str) -> dict[str, object]:
     """Its artefacts; the command is that of the example's README."""
     example = checkout.parent / "example"
     shutil.copytree(example, folder)
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *options]
-    command += ["--snakefile", str(checkout / "Snakefile"), "--configfile", "config.yaml"]
     # On CPU: no program can compute on the cluster's GPUs.
     changed = ["scale=smoke", f"only=[{NAME}]", "compute={device: cpu}"]
-    done = subprocess.run(
-        [*command, "--config", *changed],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=3600,  # so that nothing hangs; a busy machine may be slow
-    )
+    done = snakemake_from(checkout, folder, *options, "--config", *changed)
     assert done.returncode == 0, done.stderr
     return Checkout(folder, None).artefacts()
 

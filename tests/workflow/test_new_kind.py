@@ -1,15 +1,12 @@
 """A kind of model of one's own, as docs/extending.md writes it, through the whole pipeline."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from checkout import copy_of
+from checkout import copy_of, snakemake_from
 from pipeline_lib.artifacts.checkpoint import Checkpoint, StoppedError
 from pipeline_lib.artifacts.files import read_table
 from pipeline_lib.models import MODELS
@@ -42,16 +39,7 @@ def folder(tmp_path_factory) -> Path:
 def results(repository, folder) -> Path:
     """The results of the page's command."""
     checkout = copy_of(repository, folder / "checkout")
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "mine.yaml"]
-    done = subprocess.run(
-        [*command, "--snakefile", str(checkout / "Snakefile")],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=3600,  # so that nothing hangs; a busy machine may be slow
-    )
+    done = snakemake_from(checkout, folder, configuration="mine.yaml")
     assert done.returncode == 0, done.stderr
     return folder / "results/quick"
 
