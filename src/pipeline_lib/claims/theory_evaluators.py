@@ -48,7 +48,7 @@ _H1_LEVEL = 0.95
 
 
 def _of_fresh_regression(source: Source, found: Finding) -> Finding:
-    """The same of a finding computed for mini-batches drawn afresh without replacement.
+    """A finding on a claim about every linear regression, for mini-batches drawn afresh.
 
     `admission` may draw them with replacement: then its tables hold other numbers.
     """

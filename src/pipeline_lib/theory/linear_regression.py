@@ -231,8 +231,8 @@ class _Recursion:
     def chunks(self) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
         """Steps, and (steps, B, q) Sigma and G(Sigma) + K at them; overwritten by the next chunk.
 
-        What is taken of the matrices at every step costs more than the step where it is taken at
-        once, and less where many steps share a call.
+        So that traces are taken of many steps at once: step by step they would cost as much as
+        the recursion.
         """
         total, (sizes, entries) = len(self.noise), (len(self.factor), self.noise.shape[1])
         spread_to_noise = np.ascontiguousarray(self.spread_to_noise.T)
