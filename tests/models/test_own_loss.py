@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.models.module.own_data import load_data
-from pipeline_lib.models.module.own_loss import make_loss, objective_of
+from pipeline_lib.models.module.own_loss import make_loss
+from pipeline_lib.models.module.own_objective import objective_of
 from pipeline_lib.study.model import COUPLED, MEAN, WEIGHTED
 
 

@@ -11,22 +11,14 @@ from torch import nn
 
 from pipeline_lib.errors import ConfigError
 from pipeline_lib.imports import one_line
+from pipeline_lib.models.module.batch_losses import loss_value, outputs_on
 from pipeline_lib.models.module.own_code import seeded
 from pipeline_lib.models.module.own_data import SPLITS, OwnData, as_tensors
-from pipeline_lib.models.module.own_loss import (
-    Metric,
-    loss_value,
-    objective_of,
-    outputs_on,
-)
+from pipeline_lib.models.module.own_objective import Metric, objective_of
 from pipeline_lib.seeding import seed_sequence
 from pipeline_lib.training.labelled import Examples, GivenBatch
 from pipeline_lib.training.module_stack import ModuleReplicas
-from pipeline_lib.training.module_state import (
-    copy_of,
-    evaluation_mode,
-    refuse_running_statistics,
-)
+from pipeline_lib.training.module_state import copy_of, evaluation_mode, refuse_running_statistics
 from pipeline_lib.training.objective import COUPLED, Loss, Objective
 from pipeline_lib.training.trees import Tree, copied, leaves, mapped, rows, shapes
 

@@ -152,7 +152,7 @@ class OwnModule(Model):
 
     def load(self, experiment: Experiment, sources: Mapping[str, Path]) -> TrainingData:
         from pipeline_lib.models.module.own_data import as_tensors
-        from pipeline_lib.models.module.own_loss import objective_of
+        from pipeline_lib.models.module.own_objective import objective_of
 
         data = self._data(experiment)
         objective = objective_of(
