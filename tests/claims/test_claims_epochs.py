@@ -18,17 +18,9 @@ from pipeline_lib.claims.epochs import (
 from pipeline_lib.claims.ordering import decide, signs
 from pipeline_lib.claims.overfitting import overfitted, validation_loss_stops
 from pipeline_lib.claims.p_values import WELCH
+from pipeline_lib.claims.paper_settings import FIGURE_3A, FIGURE_3B, FIGURE_4, FIGURE_5
 from pipeline_lib.claims.reviews import decreasing_under_adam
-from pipeline_lib.claims.setting import (
-    FIGURE_3A,
-    FIGURE_3B,
-    FIGURE_4,
-    FIGURE_5,
-    Setting,
-    departures,
-    shortfalls,
-    verdict_in_setting,
-)
+from pipeline_lib.claims.setting import Setting, departures, shortfalls, verdict_in_setting
 from pipeline_lib.estimation.metrics import metric_summary
 
 SIZES, RUNS, EPOCHS = (64, 128, 256), 20, 12

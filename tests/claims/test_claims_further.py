@@ -19,8 +19,8 @@ from pipeline_lib.claims.networks_exact import (
     theorem_3,
     unrolled,
 )
+from pipeline_lib.claims.paper_settings import FIGURE_3A, FIGURE_4
 from pipeline_lib.claims.regression_losses import held_out_loss_falls, monotone_after_equal_epochs
-from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_4
 from pipeline_lib.theory.batch_polynomial import coefficients
 from pipeline_lib.theory.counterexample import counterexample_table
 from pipeline_lib.theory.network_tables import network_degrees_table

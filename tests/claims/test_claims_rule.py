@@ -19,14 +19,8 @@ from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.experiment_evaluators import two_orders
 from pipeline_lib.claims.extent import FIGURE_1A, FIGURE_1B, FIGURE_2
 from pipeline_lib.claims.ledger import evaluate, ledger_page
-from pipeline_lib.claims.setting import (
-    FIGURE_3A,
-    FIGURE_4,
-    FIGURE_5,
-    departures,
-    setting_of,
-    shortfalls,
-)
+from pipeline_lib.claims.paper_settings import FIGURE_3A, FIGURE_4, FIGURE_5
+from pipeline_lib.claims.setting import departures, setting_of, shortfalls
 from pipeline_lib.claims.source import Regression, Source
 from pipeline_lib.claims.verdict import claims_table, finding
 from pipeline_lib.models import MODELS

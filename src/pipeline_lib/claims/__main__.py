@@ -20,8 +20,9 @@ from pipeline_lib.claims.batch_dependence import count_of_batch_sizes
 from pipeline_lib.claims.catalogue import CLAIMS, THEOREMS
 from pipeline_lib.claims.gaussian_words import lemma_8
 from pipeline_lib.claims.linear_exact import corollary_1, expected_loss
+from pipeline_lib.claims.paper_settings import ADMISSIONS
 from pipeline_lib.claims.regression_losses import held_out_loss_falls, monotone_after_equal_epochs
-from pipeline_lib.claims.setting import ADMISSIONS, instance, on_instance
+from pipeline_lib.claims.setting import instance, on_instance
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.theory_evaluators import NETWORK, RATES
 from pipeline_lib.claims.verdict import Finding

@@ -15,14 +15,8 @@ from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.comparisons import neighbours, pairs, whole_gradient
 from pipeline_lib.claims.ordering import Ordering, decide, signs
 from pipeline_lib.claims.p_values import WELCH
-from pipeline_lib.claims.setting import (
-    FIGURE_3A,
-    FIGURE_3B,
-    FIGURE_4,
-    Setting,
-    noted,
-    verdict_in_setting,
-)
+from pipeline_lib.claims.paper_settings import FIGURE_3A, FIGURE_3B, FIGURE_4
+from pipeline_lib.claims.setting import Setting, noted, verdict_in_setting
 from pipeline_lib.claims.verdict import SETTLED, Claim, Finding, finding, untested
 from pipeline_lib.estimation.metrics import ERROR, GAP, LOSS, TRAINING, VALIDATION
 

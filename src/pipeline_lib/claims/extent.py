@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline_lib.claims.setting import ADMISSIONS, TWO_LAYERS, Problem
+from pipeline_lib.claims.paper_settings import ADMISSIONS, TWO_LAYERS
+from pipeline_lib.claims.setting import Problem
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.comparisons import shared_steps, whole_gradient
 from pipeline_lib.claims.epochs import ordered
 from pipeline_lib.claims.ordering import decide
-from pipeline_lib.claims.setting import FIGURE_3A, FIGURE_4, Setting
+from pipeline_lib.claims.paper_settings import FIGURE_3A, FIGURE_4
+from pipeline_lib.claims.setting import Setting
 from pipeline_lib.claims.verdict import Finding, untested
 
 LARGE = 2.0  # what doubling the batch size does

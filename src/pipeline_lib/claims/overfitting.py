@@ -8,7 +8,8 @@ from pipeline_lib.claims.catalogue import CLAIMS
 from pipeline_lib.claims.epochs import counts, metric_comparisons
 from pipeline_lib.claims.ordering import Ordering, decide, signs
 from pipeline_lib.claims.p_values import WELCH
-from pipeline_lib.claims.setting import FIGURE_4, Setting, noted, verdict_in_setting
+from pipeline_lib.claims.paper_settings import FIGURE_4
+from pipeline_lib.claims.setting import Setting, noted, verdict_in_setting
 from pipeline_lib.claims.verdict import SETTLED, Finding, Verdict, finding, untested
 from pipeline_lib.estimation.metrics import LOSS, TRAINING, VALIDATION
 

@@ -8,7 +8,8 @@ from pipeline_lib.claims.comparisons import neighbours
 from pipeline_lib.claims.epochs import metric_comparisons, ordered, tallies
 from pipeline_lib.claims.ordering import decide
 from pipeline_lib.claims.p_values import LOG_RATIO
-from pipeline_lib.claims.setting import FIGURE_5, Setting
+from pipeline_lib.claims.paper_settings import FIGURE_5
+from pipeline_lib.claims.setting import Setting
 from pipeline_lib.claims.verdict import Finding, untested
 from pipeline_lib.estimation.metrics import ERROR, LOSS, TRAINING, VALIDATION
 from pipeline_lib.estimation.statistics import ALL, STOCHASTIC

@@ -32,8 +32,9 @@ from pipeline_lib.claims.networks_exact import (
     nonnegative_traces,
     theorem_3,
 )
+from pipeline_lib.claims.paper_settings import SCALAR_NETWORK
 from pipeline_lib.claims.regression_losses import held_out_loss_falls, monotone_after_equal_epochs
-from pipeline_lib.claims.setting import SCALAR_NETWORK, Problem, capped, departures, instance
+from pipeline_lib.claims.setting import Problem, capped, departures, instance
 from pipeline_lib.claims.source import REGRESSION, Evaluation, Source, from_table
 from pipeline_lib.claims.tails import runs_see_the_variance
 from pipeline_lib.claims.verdict import Finding, untested
