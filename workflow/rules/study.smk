@@ -1,6 +1,6 @@
 # The checked configuration: the study, and its experiments by what they can do.
 
-from pipeline_lib.claims import extent, setting
+from pipeline_lib.claims import extent, paper_settings, setting
 from pipeline_lib.data.fetch import mirror_folders
 from pipeline_lib.imports import refuse_shadows
 from pipeline_lib.models import MODELS
@@ -14,9 +14,9 @@ IN_THE_PAPER = {
     "admission": extent.FIGURE_1A,
     "admission_sweep": extent.FIGURE_1B,
     "teacher_student": extent.FIGURE_2,
-    "mnist": setting.FIGURE_4,
-    "mnist_inits": setting.FIGURE_3A,
-    "yelp": setting.FIGURE_5,
+    "mnist": paper_settings.FIGURE_4,
+    "mnist_inits": paper_settings.FIGURE_3A,
+    "yelp": paper_settings.FIGURE_5,
 }
 
 try:

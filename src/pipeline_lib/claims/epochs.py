@@ -32,7 +32,7 @@ _OTHER_SENTENCE = {
 def metric_comparisons(
     metrics: pd.DataFrame, curves: Sequence[tuple[str, str]], first_epoch: int = 1
 ) -> pd.DataFrame:
-    """`ordering.neighbours` of a ``metric_summary`` table, for t tests.
+    """`comparisons.neighbours` of a ``metric_summary`` table, for t tests.
 
     Args:
         curves: pairs (split, metric).
