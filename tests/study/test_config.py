@@ -482,6 +482,12 @@ def test_what_the_number_of_examples_does_not_allow_is_told_once_it_is_known(raw
         check_known(experiment, 408)  # 102 steps at b = 8
 
 
+@pytest.mark.parametrize("initial", [0.1, 0.3, 1 / 3, 0.5, 7e-5])
+def test_rates_that_are_rationals_are_rounded_once(initial: float) -> None:
+    rates = LearningRate("inverse_time", initial)
+    assert rates.values(1000).tolist() == [float(rate) for rate in rates.exact(1000)]
+
+
 def test_rates_with_a_warmup_are_not_known_as_rationals():
     with pytest.raises(ValueError, match="warmup_linear are not known as rationals"):
         LearningRate("warmup_linear", 1.0).exact(4)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_lib.theory import regression_covariance
 from pipeline_lib.theory.linear_regression import (
     batch_factor,
     conditional_variance,
@@ -55,6 +56,16 @@ def test_recursion_equals_enumeration(n, p):
         np.testing.assert_allclose(moments.stochastic_gradient[:, j], stochastic, 1e-12, 1e-26)
         np.testing.assert_allclose(moments.full_gradient[:, j], full, 1e-12, 1e-26)
         np.testing.assert_allclose(moments.expected_loss[:, j], loss, 1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 30])
+def test_steps_in_chunks_are_steps_in_one(chunk, monkeypatch):
+    arguments = (*problem(20, 3), 0.2 / np.arange(1, 31), [1, 4, 20])
+    whole = exact_moments(*arguments)
+    monkeypatch.setattr(regression_covariance, "CHUNK", chunk)
+    parts = exact_moments(*arguments)
+    for name in ("stochastic_gradient", "full_gradient", "expected_loss", "example_variance"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), 1e-14, err_msg=name)
 
 
 def test_collinear_features_equal_enumeration():
