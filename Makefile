@@ -38,7 +38,7 @@ findings: $(INSTALLED) ## write what the study of scale quick found into README.
 test: $(INSTALLED) ## run every test, side by side on all cores
 	$(PYTEST)
 
-test-fast: $(INSTALLED) ## the tests of the library that take no longer than a developer waits
+test-fast: $(INSTALLED) ## the quick tests of the library, three minutes in all
 	$(PYTEST) -m "not slow"
 
 test-cluster: $(INSTALLED) ## the tests that need a Slurm, on one that runs here meanwhile (root)

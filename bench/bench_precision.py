@@ -20,8 +20,8 @@ regression is run only to tell what the plain loop needs.
 
 Seconds a run are the shortest of three plain runs and the mean over the runs of one block, made
 between them, after a short training of both; exact moments are taken twenty times, and the
-shortest counts. Compare ratios, not seconds, between machines. On one
-with other work, `--cpu-time` compares processor seconds of one thread instead.
+shortest counts. Compare ratios, not seconds, between machines. On one with other work,
+`--cpu-time` compares processor seconds of one thread instead.
 
 Data are the tables below `results/SCALE/data` that `make study` leaves, and where they are missing
 random numbers of the same shape: the table says so, and its runs needed are not the study's.

@@ -58,11 +58,11 @@ def test_recursion_equals_enumeration(n, p):
         np.testing.assert_allclose(moments.expected_loss[:, j], loss, 1e-12)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 30])
+@pytest.mark.parametrize("chunk", [1, 7, 30])  # steps
 def test_steps_in_chunks_are_steps_in_one(chunk, monkeypatch):
     arguments = (*problem(20, 3), 0.2 / np.arange(1, 31), [1, 4, 20])
     whole = exact_moments(*arguments)
-    monkeypatch.setattr(regression_covariance, "CHUNK", chunk)
+    monkeypatch.setattr(regression_covariance, "CHUNK_BYTES", 8 * 6 * 3 * chunk)
     parts = exact_moments(*arguments)
     for name in ("stochastic_gradient", "full_gradient", "expected_loss", "example_variance"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), 1e-14, err_msg=name)

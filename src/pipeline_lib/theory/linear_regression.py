@@ -185,9 +185,9 @@ def exact_moments(
     row, col = triangle(p)
     spread_to_noise = noise_map(x, x)
     # Of diagonal entries of Sigma: tr(H Sigma H) and tr(H Sigma) / 2.
-    traces = np.stack([curvature**2, curvature / 2], axis=1)
+    traces = np.stack([curvature**2, curvature / 2])
     of_noise = np.empty((len(rates), len(sizes)))
-    of_spread = np.empty((len(rates), len(sizes), 2))
+    of_spread = np.empty((len(rates), 2, len(sizes)))
     # Divergence at some batch sizes is a result, marked below.
     with np.errstate(over="ignore", invalid="ignore"):
         path = mean_path(x, y, start, rates)
@@ -196,11 +196,11 @@ def exact_moments(
             spread_to_noise, path.noise, decay[:, row] * decay[:, col], np.square(rates), factor
         )
         for steps, sigma, noise in recursion.chunks():
-            of_noise[steps] = noise[:, :, :p].sum(axis=2)
-            of_spread[steps] = sigma[:, :, :p] @ traces
-        full = of_spread[:, :, 0]
+            of_noise[steps] = noise[:, :p].sum(axis=1)
+            of_spread[steps] = traces @ sigma[:, :p]
+        full = of_spread[:, 0]
         stochastic = factor * of_noise + full
-        loss = path.loss[:, None] + of_spread[:, :, 1]
+        loss = path.loss[:, None] + of_spread[:, 1]
         square = np.sum(path.gradient**2, axis=1)[:, None] + full
         of_one = of_noise * (n / (n - 1))
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 1024  # steps whose covariance matrices are held at once
+# Of the covariance matrices that are held at once, which stay in the cache of a processor.
+CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,28 +32,28 @@ class CovarianceRecursion:
     factor: NDArray[np.float64]
 
     def chunks(self) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
-        """Steps, and (steps, B, q) Sigma and G(Sigma) + K at them; overwritten by the next chunk.
+        """Steps, and (steps, q, B) Sigma and G(Sigma) + K at them; overwritten by the next chunk.
 
         So that traces are taken of many steps at once: step by step they would cost as much as
         the recursion.
         """
-        total, (sizes, entries) = len(self.noise), (len(self.factor), self.noise.shape[1])
-        spread_to_noise = np.ascontiguousarray(self.spread_to_noise.T)
-        sigmas = np.zeros((min(total, CHUNK) + 1, sizes, entries))
-        noises = np.empty((min(total, CHUNK), sizes, entries))
-        added = np.empty((sizes, entries))
-        for first in range(0, total, CHUNK):
-            steps = slice(first, min(first + CHUNK, total))
-            length = steps.stop - steps.start
-            update = self.sq_rates[steps, None, None] * self.factor[:, None]
+        total, (entries, sizes) = len(self.noise), (self.noise.shape[1], len(self.factor))
+        length = min(total, max(1, CHUNK_BYTES // (8 * entries * max(sizes, 1))))
+        sigmas = np.zeros((length + 1, entries, sizes))
+        noises = np.empty((length, entries, sizes))
+        added = np.empty((entries, sizes))
+        for first in range(0, total, max(length, 1)):
+            steps = slice(first, min(first + length, total))
+            update = (self.sq_rates[steps, None] * self.factor)[:, None, :]
+            at_means, scalings = self.noise[steps, :, None], self.scaling[steps, :, None]
             for sigma, after, noise, at_mean, scaling, gain in zip(
-                sigmas, sigmas[1:], noises, self.noise[steps], self.scaling[steps], update,
-                strict=False,
-            ):  # fmt: skip
-                np.matmul(sigma, spread_to_noise, out=noise)
+                sigmas, sigmas[1:], noises, at_means, scalings, update, strict=False
+            ):
+                np.matmul(self.spread_to_noise, sigma, out=noise)
                 noise += at_mean
                 np.multiply(sigma, scaling, out=after)
                 np.multiply(noise, gain, out=added)
                 after += added
-            yield steps, sigmas[:length], noises[:length]
-            sigmas[0] = sigmas[length]
+            made = steps.stop - steps.start
+            yield steps, sigmas[:made], noises[:made]
+            sigmas[0] = sigmas[made]
